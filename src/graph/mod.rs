@@ -1,0 +1,3 @@
+//! Models as graphs, and walks over them.
+
+pub mod inspection;

@@ -1,0 +1,25 @@
+//! `esr`: a reproducibility and compliance harness for the NTIRE Efficient Super-Resolution challenge.
+//!
+//! The library does everything; the binary only parses arguments. Data walks one way: images and datasets, models as
+//! graphs, engines that run them, training, quality and cost, rules, submission, report. See `docs/architecture.md`.
+
+pub mod array;
+pub mod cli;
+pub mod compliance;
+pub mod dataset;
+pub mod engine;
+pub mod fault;
+pub mod fsio;
+pub mod graph;
+pub mod imaging;
+pub mod manifest;
+pub mod measure;
+pub mod metrics;
+pub mod models;
+pub mod pipeline;
+pub mod report;
+pub mod submission;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod train;
+pub mod weights;

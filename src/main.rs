@@ -1,0 +1,3 @@
+//! The `esr` program: everything is in the library.
+
+fn main() {}

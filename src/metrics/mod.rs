@@ -1,0 +1,3 @@
+//! Image quality: PSNR and SSIM exactly as the challenge computes them.
+
+pub mod evaluation;
