@@ -17,6 +17,7 @@ pub mod measure;
 pub mod metrics;
 pub mod models;
 pub mod pipeline;
+pub mod random;
 pub mod report;
 pub mod submission;
 #[cfg(test)]

@@ -1,1 +1,41 @@
-//! Stub.
+//! What runs a graph.
+//!
+//! [`reference`](mod@reference) interprets a graph with candle tensors and candle's autograd: plain, obviously right, the oracle of every test. Engines exchange host
+//! arrays with the rest of the program; no tensor type of theirs leaves this module.
+
+pub mod reference;
+
+/// Why a graph could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The image does not go through the model.
+    #[error(transparent)]
+    Shape(#[from] crate::graph::ShapeError),
+    /// A weight is missing or misshapen.
+    #[error("the weights lack `{key}` of shape {shape:?}")]
+    Weight {
+        /// The tensor.
+        key: String,
+        /// The shape the graph gives it.
+        shape: Vec<usize>,
+    },
+    /// The input is not a batch of images with the model's channels.
+    #[error("the input has shape {found:?}, the model takes N x {channels} x H x W")]
+    Input {
+        /// The shape given.
+        found: Vec<usize>,
+        /// Channels the model takes.
+        channels: usize,
+    },
+    /// The engine cannot run an operation.
+    #[error("the {engine} engine does not run `{op}`")]
+    Unsupported {
+        /// The engine.
+        engine: &'static str,
+        /// The operation.
+        op: String,
+    },
+    /// candle failed.
+    #[error("the reference engine failed: {0}")]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,5 +1,19 @@
-//! Architectures: each builds a graph and reads like the paper's figure.
+//! Architectures: each is described once, as a function that builds a graph and reads like the paper's figure.
+//!
+//! [`Architecture`] is the closed list of them: it is parsed from the command line (`imdn:blocks=7,branches=1x1`), printed back in the same
+//! form, built, and recognised from a checkpoint's tensor names and shapes.
 
-pub mod identity;
+mod architecture;
+mod bicubic;
+mod identity;
+mod imdn;
+mod recognise;
+mod rfdn;
+mod rlfn;
 
+pub use architecture::{Architecture, ParseError};
 pub use identity::ModelIdentity;
+pub use imdn::{Branches, CollapsibleLayers, ImdnConfig};
+pub use recognise::{UnknownModel, recognise};
+pub use rfdn::RfdnConfig;
+pub use rlfn::RlfnConfig;
