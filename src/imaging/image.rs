@@ -28,9 +28,17 @@ impl RgbImage {
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self, SizeError> {
         let expected = width.checked_mul(height).and_then(|n| n.checked_mul(3));
         if width == 0 || height == 0 || expected != Some(pixels.len()) {
-            return Err(SizeError { width, height, found: pixels.len() });
+            return Err(SizeError {
+                width,
+                height,
+                found: pixels.len(),
+            });
         }
-        Ok(Self { width, height, pixels })
+        Ok(Self {
+            width,
+            height,
+            pixels,
+        })
     }
 
     /// Width in pixels.
@@ -53,9 +61,21 @@ impl RgbImage {
         self.pixels
     }
 
+    /// The SHA-256, in lower-case hexadecimal, of `WxH:RGB:` followed by the RGB bytes: one recipe for "the same pixels" that does not depend on
+    /// the file format, in use for DIV2K by other projects as well.
+    pub fn pixels_sha256(&self) -> String {
+        let mut bytes = format!("{}x{}:RGB:", self.width, self.height).into_bytes();
+        bytes.extend_from_slice(&self.pixels);
+        crate::fsio::sha256_hex(&bytes)
+    }
+
     /// The rectangle of `width` x `height` whose top left pixel is (`x`, `y`), or `None` if it is empty or not inside.
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Option<Self> {
-        if width == 0 || height == 0 || x.checked_add(width)? > self.width || y.checked_add(height)? > self.height {
+        if width == 0
+            || height == 0
+            || x.checked_add(width)? > self.width
+            || y.checked_add(height)? > self.height
+        {
             return None;
         }
         let mut pixels = Vec::with_capacity(width * height * 3);
@@ -63,7 +83,11 @@ impl RgbImage {
             let start = (row * self.width + x) * 3;
             pixels.extend_from_slice(self.pixels.get(start..start + width * 3)?);
         }
-        Some(Self { width, height, pixels })
+        Some(Self {
+            width,
+            height,
+            pixels,
+        })
     }
 }
 

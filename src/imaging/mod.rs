@@ -1,5 +1,23 @@
-//! Images: decoding, encoding, resizing, colour and augmentation. All arithmetic here is exact and the same on every machine.
+//! Images: decoding, encoding, resizing, colour and augmentation.
+//!
+//! Only 8-bit RGB exists past this door: whatever cannot be represented exactly as such is refused, not converted. The
+//! important invariant is that all arithmetic here is exact and the same on every machine.
 
+mod augment;
+mod bmp;
+mod colour;
+mod decode;
+mod encode;
+mod error;
 mod image;
+mod imresize;
+#[cfg(test)]
+pub(crate) mod testdata;
 
+pub use augment::{Augmentation, augment};
+pub use colour::luma;
+pub use decode::{Decoded, decode_bytes, decode_file};
+pub use encode::{encode_png, write_png};
+pub use error::Error;
 pub use image::{RgbImage, SizeError};
+pub use imresize::{Border, downscale, upscale_bicubic};

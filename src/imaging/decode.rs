@@ -1,0 +1,333 @@
+//! PNG and BMP files to [`RgbImage`].
+//!
+//! The challenge scores 8-bit RGB; 8-bit grey is replicated to three channels as its kit does. Palettes, alpha, other bit depths and
+//! animations are refused instead of being converted in a way that would silently change a score. Colour profiles and
+//! gamma chunks are ignored, also as the kit does. Checksum errors are errors, in ancillary chunks too; bytes after the
+//! end of the image are ignored, because some archives pad their files.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use super::{Error, RgbImage, bmp};
+use crate::fsio;
+
+/// The longest side we decode. The largest image in DIV2K, Flickr2K or LSDIR is far below; a longer side is a damaged or hostile header.
+pub(super) const MAX_SIDE: u64 = 32_768;
+/// The most pixels we decode or produce (three bytes each, so 384 MiB).
+pub(super) const MAX_PIXELS: u64 = 1 << 27;
+/// The most bytes an image file may have: the pixel limit stored uncompressed, with room for metadata.
+const MAX_FILE_BYTES: u64 = 3 * MAX_PIXELS + (64 << 20);
+/// The most memory the PNG decoder may use for anything but the pixels (metadata chunks, row buffers).
+const PNG_OVERHEAD_BYTES: usize = 64 << 20;
+
+const PNG_MAGIC: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
+
+/// A decoded image, and whether its file was grey.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The image in RGB.
+    pub image: RgbImage,
+    /// Whether the file held one grey channel, replicated here to three.
+    pub was_grey: bool,
+}
+
+/// Reads and decodes a PNG or BMP file. The content decides which of the two it is, not the extension.
+///
+/// # Errors
+/// [`Error`], naming the file, what was found, what was expected and what to do.
+pub fn decode_file(path: &Path) -> Result<Decoded, Error> {
+    let bytes = fsio::read_limited(path, MAX_FILE_BYTES)?;
+    decode_bytes(&bytes, &path.display().to_string())
+}
+
+/// Decodes the bytes of a PNG or BMP file; `name` is what error messages call it.
+///
+/// # Errors
+/// As [`decode_file`], except those of reading the file.
+pub fn decode_bytes(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
+    if bytes.is_empty() {
+        return Err(Error::Empty {
+            name: name.to_owned(),
+        });
+    }
+    if bytes.starts_with(&PNG_MAGIC) {
+        decode_png(bytes, name)
+    } else if bytes.starts_with(b"BM") {
+        bmp::decode(bytes, name).map(|image| Decoded {
+            image,
+            was_grey: false,
+        })
+    } else {
+        let found = bytes
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<Vec<_>>()
+            .join(" ");
+        Err(Error::UnknownFormat {
+            name: name.to_owned(),
+            found,
+        })
+    }
+}
+
+/// Refuses sizes that are empty or too large, before anything is allocated for them.
+pub(super) fn check_size(name: &str, width: u64, height: u64) -> Result<(usize, usize), Error> {
+    let fits =
+        (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height) && width * height <= MAX_PIXELS;
+    match (usize::try_from(width), usize::try_from(height)) {
+        (Ok(width), Ok(height)) if fits => Ok((width, height)),
+        _ => Err(Error::TooManyPixels {
+            name: name.to_owned(),
+            width,
+            height,
+            max_side: MAX_SIDE,
+            max_pixels: MAX_PIXELS,
+        }),
+    }
+}
+
+fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
+    let damaged = |source: png::DecodingError| {
+        let reason = match source {
+            png::DecodingError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
+                format!("it ends too early, after {} bytes", bytes.len())
+            }
+            png::DecodingError::LimitsExceeded => {
+                format!("its metadata needs more than {} MiB", PNG_OVERHEAD_BYTES >> 20)
+            }
+            other => other.to_string(),
+        };
+        Error::Damaged {
+            name: name.to_owned(),
+            format: "PNG",
+            reason,
+        }
+    };
+    let unsupported = |found: &str| Error::Unsupported {
+        name: name.to_owned(),
+        found: found.to_owned(),
+    };
+
+    let mut options = png::DecodeOptions::default();
+    options.set_ignore_checksums(false);
+    options.set_skip_ancillary_crc_failures(false);
+    options.set_ignore_text_chunk(true);
+    options.set_ignore_iccp_chunk(true);
+    let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
+    decoder.set_limits(png::Limits {
+        bytes: PNG_OVERHEAD_BYTES,
+    });
+    decoder.set_transformations(png::Transformations::IDENTITY);
+
+    let header = decoder.read_header_info().map_err(damaged)?;
+    let (width, height) = check_size(name, header.width.into(), header.height.into())?;
+    let grey = match (header.color_type, header.bit_depth) {
+        (png::ColorType::Rgb, png::BitDepth::Eight) => false,
+        (png::ColorType::Grayscale, png::BitDepth::Eight) => true,
+        (colour, depth) => {
+            let colour = match colour {
+                png::ColorType::Rgb => "RGB",
+                png::ColorType::Grayscale => "grey",
+                png::ColorType::Indexed => "palette",
+                png::ColorType::Rgba => "RGB with alpha",
+                png::ColorType::GrayscaleAlpha => "grey with alpha",
+            };
+            return Err(unsupported(&format!("a PNG of {}-bit {colour}", depth as u8)));
+        }
+    };
+    let mut reader = decoder.read_info().map_err(damaged)?;
+    if reader.info().trns.is_some() {
+        return Err(unsupported("a PNG with a transparent colour (tRNS)"));
+    }
+    if let Some(animation) = reader.info().animation_control() {
+        return Err(unsupported(&format!(
+            "an animated PNG of {} frames",
+            animation.num_frames
+        )));
+    }
+    let channels = if grey { 1 } else { 3 };
+    let mut pixels = vec![0u8; width * height * channels];
+    reader.next_frame(&mut pixels).map_err(damaged)?;
+    // Reads on to the end of the file, so that a cut or corrupt tail is an error too.
+    reader.finish().map_err(damaged)?;
+    if grey {
+        pixels = pixels.iter().flat_map(|&value| [value; 3]).collect();
+    }
+    let image = RgbImage::new(width, height, pixels).map_err(|source| Error::Damaged {
+        name: name.to_owned(),
+        format: "PNG",
+        reason: source.to_string(),
+    })?;
+    Ok(Decoded {
+        image,
+        was_grey: grey,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::encode_png;
+    use proptest::prelude::*;
+
+    fn png_of(
+        colour: png::ColorType,
+        depth: png::BitDepth,
+        data: &[u8],
+        tweak: impl FnOnce(&mut png::Encoder<'_, &mut Vec<u8>>),
+    ) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 4, 2);
+        encoder.set_color(colour);
+        encoder.set_depth(depth);
+        tweak(&mut encoder);
+        encoder.write_header().unwrap().write_image_data(data).unwrap();
+        bytes
+    }
+
+    fn message(bytes: &[u8]) -> String {
+        decode_bytes(bytes, "0801.png").unwrap_err().to_string()
+    }
+
+    fn sample() -> RgbImage {
+        RgbImage::new(4, 2, (0..24).map(|i| i * 9).collect()).unwrap()
+    }
+
+    #[test]
+    fn grey_is_replicated_and_said() {
+        let bytes = png_of(
+            png::ColorType::Grayscale,
+            png::BitDepth::Eight,
+            &[0, 1, 2, 3, 4, 5, 6, 255],
+            |_| {},
+        );
+        let decoded = decode_bytes(&bytes, "grey.png").unwrap();
+        assert!(decoded.was_grey);
+        assert_eq!(&decoded.image.pixels()[18..], [6, 6, 6, 255, 255, 255]);
+    }
+
+    #[test]
+    fn other_kinds_are_refused_with_what_they_are() {
+        use png::{BitDepth, ColorType};
+        let advice = "expected 8-bit RGB (or 8-bit grey): convert it to 8-bit RGB";
+        let check = |bytes: Vec<u8>, found: &str| {
+            assert_eq!(message(&bytes), format!("`0801.png` is {found}, {advice}"));
+        };
+        check(
+            png_of(ColorType::Rgb, BitDepth::Sixteen, &[0; 48], |_| {}),
+            "a PNG of 16-bit RGB",
+        );
+        check(
+            png_of(ColorType::Rgba, BitDepth::Eight, &[0; 32], |_| {}),
+            "a PNG of 8-bit RGB with alpha",
+        );
+        check(
+            png_of(ColorType::GrayscaleAlpha, BitDepth::Eight, &[0; 16], |_| {}),
+            "a PNG of 8-bit grey with alpha",
+        );
+        check(
+            png_of(ColorType::Grayscale, BitDepth::Four, &[0; 4], |_| {}),
+            "a PNG of 4-bit grey",
+        );
+        check(
+            png_of(ColorType::Indexed, BitDepth::Eight, &[0; 8], |e| {
+                e.set_palette(vec![1u8, 2, 3])
+            }),
+            "a PNG of 8-bit palette",
+        );
+        check(
+            png_of(ColorType::Rgb, BitDepth::Eight, &[0; 24], |e| {
+                e.set_trns(vec![0u8; 6])
+            }),
+            "a PNG with a transparent colour (tRNS)",
+        );
+        check(
+            png_of(ColorType::Rgb, BitDepth::Eight, &[0; 24], |e| {
+                e.set_animated(2, 0).unwrap()
+            }),
+            "an animated PNG of 2 frames",
+        );
+    }
+
+    #[test]
+    fn empty_and_foreign_files_are_named() {
+        assert_eq!(
+            message(b""),
+            "`0801.png` is empty (0 bytes): copy or download it again"
+        );
+        assert!(
+            message(&[0xff, 0xd8, 0xff, 0xe0])
+                .contains("neither a PNG nor a BMP (it begins with ff d8 ff e0)")
+        );
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_and_trailing_bytes_are_not() {
+        let whole = encode_png(&sample());
+        for length in 0..whole.len() {
+            assert!(
+                decode_bytes(&whole[..length], "cut.png").is_err(),
+                "cut to {length} of {} bytes",
+                whole.len()
+            );
+        }
+        assert!(message(&whole[..whole.len() - 20]).contains("ends too early"));
+        let padded = [whole.as_slice(), &[0; 512]].concat();
+        assert_eq!(decode_bytes(&padded, "padded.png").unwrap().image, sample());
+    }
+
+    #[test]
+    fn a_flipped_byte_anywhere_is_found_by_a_checksum() {
+        let whole = encode_png(&sample());
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            assert!(
+                decode_bytes(&bytes, "flipped.png").is_err(),
+                "byte {at} of {}",
+                whole.len()
+            );
+        }
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused_before_allocation() {
+        let mut header = Vec::new();
+        let encoder = png::Encoder::new(&mut header, 2_000_000_000, 2_000_000_000);
+        drop(encoder.write_header().unwrap());
+        let message = message(&header);
+        assert!(
+            message.contains("claims 2000000000x2000000000 pixels, expected sides from 1 to 32768"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = decode_file(&folder.path().join("none.png"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("none.png"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_encoded_is_decoded(width in 1usize..40, height in 1usize..40, seed in any::<u64>()) {
+            let mut rng = crate::imaging::testdata::Bytes::new(seed);
+            let image = RgbImage::new(width, height, rng.take(width * height * 3)).unwrap();
+            let decoded = decode_bytes(&encode_png(&image), "round-trip").unwrap();
+            prop_assert_eq!(decoded.image.pixels(), image.pixels());
+            prop_assert!(!decoded.was_grey);
+        }
+
+        #[test]
+        fn garbage_never_panics(magic in 0usize..3, bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let start: &[u8] = [PNG_MAGIC.as_slice(), b"BM", b""][magic];
+            let _ = decode_bytes(&[start, &bytes].concat(), "garbage");
+        }
+    }
+}
