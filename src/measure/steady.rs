@@ -1,0 +1,172 @@
+//! Protocol `steady`: times of a warm model, with a spread that means something.
+//!
+//! Each model is warmed up until three successive windows agree, then windows of at least half a second are taken, candidate
+//! and baseline in turn (ABBA, so that a slow drift of the machine falls on both alike), until both are steady or the time
+//! budget is used up. One sample is the mean time per forward of one window; a window is a whole number of passes over
+//! the inputs, so all windows hold the same work.
+
+use std::time::Duration;
+
+use super::bench::Bench;
+use super::clock::as_ms;
+use super::clocks_log::Phase;
+use super::error::Error;
+use super::lane::Lane;
+use super::measurement::Validity;
+use super::stats::Summary;
+
+/// The least timed part of a window, so that it spans many ticks of any clock and scheduler.
+const WINDOW: Duration = Duration::from_millis(500);
+
+/// Windows wanted before the spread may end the measurement (nvbench's `min-samples`).
+const WANTED_WINDOWS: usize = 10;
+
+/// Fewer samples than this have no quartiles worth the name.
+pub(super) const MIN_SAMPLES: usize = 3;
+
+/// A spread that ends the measurement.
+const STEADY_RELATIVE_IQR: f64 = 0.01;
+
+/// A spread above which a measurement is noisy (the limit at which PyTorch's benchmark timer warns).
+pub(super) const NOISY_RELATIVE_IQR: f64 = 0.10;
+
+/// Successive warm-up windows that must agree, and how closely.
+const WARM_WINDOWS: usize = 3;
+const WARM_AGREEMENT: f64 = 0.01;
+
+/// The longest warm-up of one model; slow models in a small budget get a sixth of the budget.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
+const WARM_UP_SHARE_OF_BUDGET: u32 = 6;
+
+/// Keeps a window of a workload that takes no measurable time from running forever.
+const MAX_PASSES_PER_WINDOW: f64 = 1e6;
+
+/// The protocol in words.
+pub(super) fn procedure(with_baseline: bool) -> String {
+    let alone = "warm-up until three windows agree within 1 % or its limit, then windows of at least 0.5 s and of whole passes over the inputs, until the relative IQR is below 1 % over at least 10 windows or the time budget is used up";
+    if with_baseline {
+        format!("{alone}; candidate and baseline windows alternate in ABBA order")
+    } else {
+        alone.to_owned()
+    }
+}
+
+/// Takes the samples. At least one window of each model is taken, even if the warm-up has used up the budget.
+pub(super) fn run(lanes: &mut [Lane<'_>], bench: &mut Bench<'_>, budget: Duration) -> Result<(), Error> {
+    let limit = WARM_UP_LIMIT.min(budget / WARM_UP_SHARE_OF_BUDGET);
+    let mut passes = Vec::with_capacity(lanes.len());
+    for lane in lanes.iter_mut() {
+        passes.push(warm_up(lane, bench, limit)?);
+    }
+    for round in 0usize.. {
+        let begun = bench.elapsed();
+        let mut turns: Vec<(&mut Lane<'_>, usize)> = lanes.iter_mut().zip(passes.iter().copied()).collect();
+        if round % 2 == 1 {
+            turns.reverse();
+        }
+        for (lane, passes) in turns {
+            let total = lane.passes(bench, passes)?;
+            let sample_ms = lane.push(total, passes * lane.items());
+            bench.observe(Phase::Window, lane.role, sample_ms);
+        }
+        let now = bench.elapsed();
+        let round_took = now.saturating_sub(begun);
+        if round_took.is_zero() || now + round_took > budget {
+            break;
+        }
+        if round + 1 >= WANTED_WINDOWS && lanes.iter().all(is_steady) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn is_steady(lane: &Lane<'_>) -> bool {
+    Summary::of(&lane.samples())
+        .is_some_and(|s| s.n >= WANTED_WINDOWS && s.relative_iqr < STEADY_RELATIVE_IQR)
+}
+
+/// Warms up one model and returns how many passes make a window.
+fn warm_up(lane: &mut Lane<'_>, bench: &mut Bench<'_>, limit: Duration) -> Result<usize, Error> {
+    let start = bench.elapsed();
+    let mut passes = 1;
+    let mut means: Vec<f64> = Vec::new();
+    loop {
+        let begun = bench.elapsed();
+        let total = lane.passes(bench, passes)?;
+        let forwards = passes * lane.items();
+        lane.warm_up_forwards += forwards;
+        let mean_ms = as_ms(total) / forwards as f64;
+        means.push(mean_ms);
+        bench.observe(Phase::WarmUp, lane.role, mean_ms);
+        let now = bench.elapsed();
+        let per_pass = now.saturating_sub(begun).as_secs_f64() / passes as f64;
+        passes = passes_for(total.as_secs_f64() / passes as f64);
+        if agree(&means) {
+            return Ok(passes);
+        }
+        // The next window is not begun if it would end after the limit, so a slow model gets a single pass.
+        let next = now.saturating_sub(start).as_secs_f64() + per_pass * passes as f64;
+        if next > limit.as_secs_f64() || now == begun {
+            lane.notes.push(format!(
+                "the warm-up ended at its limit of {:.1} s after {} windows, before three of them agreed within 1 %",
+                limit.as_secs_f64(),
+                means.len()
+            ));
+            return Ok(passes);
+        }
+    }
+}
+
+/// Passes that fill a window when one takes `pass_s` seconds.
+fn passes_for(pass_s: f64) -> usize {
+    (WINDOW.as_secs_f64() / pass_s)
+        .ceil()
+        .clamp(1.0, MAX_PASSES_PER_WINDOW) as usize
+}
+
+fn agree(means: &[f64]) -> bool {
+    let Some(last) = means
+        .len()
+        .checked_sub(WARM_WINDOWS)
+        .and_then(|from| means.get(from..))
+    else {
+        return false;
+    };
+    let low = last.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = last.iter().copied().fold(0.0, f64::max);
+    high <= low * (1.0 + WARM_AGREEMENT)
+}
+
+/// Whether the samples can be relied on, and why.
+pub(super) fn judge(lane: &Lane<'_>, budget: Duration) -> (Validity, String) {
+    let budget_s = budget.as_secs_f64();
+    let Some(summary) = Summary::of(&lane.samples()) else {
+        return (Validity::Noisy, "no sample was accepted".to_owned());
+    };
+    let (n, percent) = (summary.n, summary.relative_iqr * 100.0);
+    if n < MIN_SAMPLES {
+        let reason = format!(
+            "too few samples: {n} windows fitted into the budget of {budget_s} s, at least {MIN_SAMPLES} are needed; \
+             give more time or a smaller input"
+        );
+        return (Validity::Noisy, reason);
+    }
+    let fewer = if n < WANTED_WINDOWS {
+        format!("; only {n} of the {WANTED_WINDOWS} windows wanted fitted into the budget of {budget_s} s")
+    } else {
+        String::new()
+    };
+    if summary.relative_iqr > NOISY_RELATIVE_IQR {
+        let limit = NOISY_RELATIVE_IQR * 100.0;
+        (
+            Validity::Noisy,
+            format!("relative IQR {percent:.1} % over {n} windows is above {limit:.0} %{fewer}"),
+        )
+    } else {
+        (
+            Validity::Valid,
+            format!("relative IQR {percent:.2} % over {n} windows{fewer}"),
+        )
+    }
+}
