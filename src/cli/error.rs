@@ -113,4 +113,5 @@ exit_codes! {
     crate::dataset::Error => Data,
     crate::imaging::Error => Data,
     crate::metrics::Error => Data,
+    crate::manifest::Error => Data,
 }

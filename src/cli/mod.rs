@@ -2,5 +2,6 @@
 
 pub mod error;
 pub mod output;
+pub mod report;
 
 pub use error::{CliError, ExitCode};

@@ -1,9 +1,11 @@
 //! Facts as data: typed views of the files under `manifest/`, which are compiled into the program.
 //!
-//! Nothing here computes; a key that is not known is an error, so a fact that is misspelt cannot be overlooked.
+//! Nothing here computes. Every key must be known and every reference must resolve, so a misspelt fact is an error and never a silent default; a
+//! binary and its facts cannot drift apart.
 
 mod challenge;
 mod error;
+pub mod paper;
 
 pub use challenge::{
     BaselineFigures, Challenge, Check, Count, CountingInput, ImageSet, Rule, challenge, challenge_years,
