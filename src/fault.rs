@@ -8,7 +8,9 @@
 pub fn point(name: &str) {
     use std::sync::atomic::{AtomicU64, Ordering};
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    let Ok(wanted) = std::env::var("ESR_FAULT_POINT") else { return };
+    let Ok(wanted) = std::env::var("ESR_FAULT_POINT") else {
+        return;
+    };
     let (wanted, count) = match wanted.split_once(':') {
         Some((wanted, count)) => (wanted, count.parse().unwrap_or(1)),
         None => (wanted.as_str(), 1u64),

@@ -52,23 +52,35 @@ pub struct CliError {
 impl CliError {
     /// An error of the given class.
     pub fn new(exit: ExitCode, source: impl Into<anyhow::Error>) -> Self {
-        Self { exit, source: source.into() }
+        Self {
+            exit,
+            source: source.into(),
+        }
     }
 
     /// The arguments make no sense; `message` says what is wrong and what would be right.
     pub fn usage(message: impl fmt::Display) -> Self {
-        Self { exit: ExitCode::Usage, source: anyhow::anyhow!("{message}") }
+        Self {
+            exit: ExitCode::Usage,
+            source: anyhow::anyhow!("{message}"),
+        }
     }
 
     /// The data is missing or wrong; `message` says what, where, and what to do.
     pub fn data(message: impl fmt::Display) -> Self {
-        Self { exit: ExitCode::Data, source: anyhow::anyhow!("{message}") }
+        Self {
+            exit: ExitCode::Data,
+            source: anyhow::anyhow!("{message}"),
+        }
     }
 
     /// Says what was being done when the error came up.
     #[must_use]
     pub fn context(self, doing: impl fmt::Display + Send + Sync + 'static) -> Self {
-        Self { exit: self.exit, source: self.source.context(doing) }
+        Self {
+            exit: self.exit,
+            source: self.source.context(doing),
+        }
     }
 
     /// The exit code it means.
@@ -98,4 +110,6 @@ macro_rules! exit_codes {
 exit_codes! {
     std::io::Error => Internal,
     crate::fsio::Error => Data,
+    crate::weights::Error => Data,
+    crate::weights::StrictError => Data,
 }

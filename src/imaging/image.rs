@@ -28,9 +28,17 @@ impl RgbImage {
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self, SizeError> {
         let expected = width.checked_mul(height).and_then(|n| n.checked_mul(3));
         if width == 0 || height == 0 || expected != Some(pixels.len()) {
-            return Err(SizeError { width, height, found: pixels.len() });
+            return Err(SizeError {
+                width,
+                height,
+                found: pixels.len(),
+            });
         }
-        Ok(Self { width, height, pixels })
+        Ok(Self {
+            width,
+            height,
+            pixels,
+        })
     }
 
     /// Width in pixels.
@@ -55,7 +63,11 @@ impl RgbImage {
 
     /// The rectangle of `width` x `height` whose top left pixel is (`x`, `y`), or `None` if it is empty or not inside.
     pub fn crop(&self, x: usize, y: usize, width: usize, height: usize) -> Option<Self> {
-        if width == 0 || height == 0 || x.checked_add(width)? > self.width || y.checked_add(height)? > self.height {
+        if width == 0
+            || height == 0
+            || x.checked_add(width)? > self.width
+            || y.checked_add(height)? > self.height
+        {
             return None;
         }
         let mut pixels = Vec::with_capacity(width * height * 3);
@@ -63,7 +75,11 @@ impl RgbImage {
             let start = (row * self.width + x) * 3;
             pixels.extend_from_slice(self.pixels.get(start..start + width * 3)?);
         }
-        Some(Self { width, height, pixels })
+        Some(Self {
+            width,
+            height,
+            pixels,
+        })
     }
 }
 
