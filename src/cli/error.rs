@@ -114,4 +114,6 @@ exit_codes! {
     crate::imaging::Error => Data,
     crate::metrics::Error => Data,
     crate::manifest::Error => Data,
+    crate::weights::Error => Data,
+    crate::weights::StrictError => Data,
 }
