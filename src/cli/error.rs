@@ -109,6 +109,7 @@ macro_rules! exit_codes {
 
 exit_codes! {
     std::io::Error => Internal,
+    crate::compliance::Error => Data,
     crate::fsio::Error => Data,
     crate::dataset::Error => Data,
     crate::imaging::Error => Data,
@@ -116,4 +117,29 @@ exit_codes! {
     crate::manifest::Error => Data,
     crate::weights::Error => Data,
     crate::weights::StrictError => Data,
+}
+
+impl From<crate::manifest::Error> for CliError {
+    fn from(error: crate::manifest::Error) -> Self {
+        use crate::manifest::Error;
+        let exit = match &error {
+            Error::UnknownYear { .. } => ExitCode::Usage,
+            // Manifests are compiled in: if one is wrong, so is the program.
+            Error::Invalid { .. } | Error::Inconsistent { .. } => ExitCode::Internal,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<crate::measure::Error> for CliError {
+    fn from(error: crate::measure::Error) -> Self {
+        use crate::measure::Error;
+        let exit = match &error {
+            Error::NoSamples { .. } => ExitCode::NoValidMeasurement,
+            Error::NoItems { .. } | Error::Budget { .. } => ExitCode::Usage,
+            Error::DifferentInputs { .. } | Error::File(_) | Error::Log { .. } => ExitCode::Data,
+            Error::Workload { .. } => ExitCode::Internal,
+        };
+        Self::new(exit, error)
+    }
 }

@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(
             m.timing.notes,
             [
-                "the warm-up ended at its limit of 5.0 s after 7 windows, before three of them agreed within 1 %"
+                "the warm-up ended at its limit of 5.0 s after 8 windows, before three of them agreed within 1 %"
             ]
         );
     }

@@ -71,10 +71,19 @@ pub(super) fn run(lanes: &mut [Lane<'_>], bench: &mut Bench<'_>, budget: Duratio
         }
         let now = bench.elapsed();
         let round_took = now.saturating_sub(begun);
-        if round_took.is_zero() || now + round_took > budget {
+        let rounds = round + 1;
+        // Under a drift the ratios of successive pairs lie above and below the true one in turn. Only an even number of pairs,
+        // whole ABBA blocks, has a median between the two; an odd one is taken only where the budget has no room for more.
+        let whole_blocks = lanes.len() == 1 || rounds % 2 == 0;
+        let next = if lanes.len() > 1 && whole_blocks && rounds >= MIN_SAMPLES {
+            round_took * 2
+        } else {
+            round_took
+        };
+        if round_took.is_zero() || now + next > budget {
             break;
         }
-        if round + 1 >= WANTED_WINDOWS && lanes.iter().all(is_steady) {
+        if rounds >= WANTED_WINDOWS && whole_blocks && lanes.iter().all(is_steady) {
             break;
         }
     }
