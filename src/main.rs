@@ -1,3 +1,7 @@
 //! The `esr` program: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(esr::cli::run(std::env::args_os()).code())
+}

@@ -2,6 +2,14 @@
 
 use std::fmt;
 
+use crate::engine::EngineError;
+use crate::engine::equivalence;
+use crate::engine::upscaler::UpscaleError;
+use crate::manifest;
+use crate::measure;
+use crate::models::LoadError;
+use crate::train::{self, CheckpointError};
+
 /// Why the program stopped, as its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
@@ -96,7 +104,7 @@ impl fmt::Display for CliError {
     }
 }
 
-/// Gives each library error its exit code. A new error type is a new line here.
+/// Gives each library error its exit code. A new error type is a new line here, or an `impl` below where its variants differ.
 macro_rules! exit_codes {
     ($($error:ty => $exit:ident),+ $(,)?) => {
         $(impl From<$error> for CliError {
@@ -114,32 +122,92 @@ exit_codes! {
     crate::dataset::Error => Data,
     crate::imaging::Error => Data,
     crate::metrics::Error => Data,
-    crate::manifest::Error => Data,
+    crate::evaluate::Error => Data,
     crate::weights::Error => Data,
     crate::weights::StrictError => Data,
+    crate::graph::ShapeError => Usage,
+    crate::graph::BuildError => Usage,
+    crate::graph::fold::FoldError => Internal,
+    crate::train::SettingsError => Usage,
 }
 
-impl From<crate::manifest::Error> for CliError {
-    fn from(error: crate::manifest::Error) -> Self {
-        use crate::manifest::Error;
-        let exit = match &error {
-            Error::UnknownYear { .. } => ExitCode::Usage,
-            // Manifests are compiled in: if one is wrong, so is the program.
-            Error::Invalid { .. } | Error::Inconsistent { .. } => ExitCode::Internal,
-        };
-        Self::new(exit, error)
+/// The exit code of an error whose variants differ. Every variant is named, so that a new one has to be thought about.
+macro_rules! exit_code_by_variant {
+    ($($error:ty: $function:ident),+ $(,)?) => {
+        $(impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::new($function(&error), error)
+            }
+        })+
+    };
+}
+
+exit_code_by_variant! {
+    LoadError: of_load,
+    EngineError: of_engine,
+    UpscaleError: of_upscale,
+    equivalence::Error: of_equivalence,
+    train::Error: of_train,
+    manifest::Error: of_manifest,
+    measure::Error: of_measure,
+}
+
+fn of_load(error: &LoadError) -> ExitCode {
+    match error {
+        LoadError::Neither { .. } | LoadError::NoWeights(_) | LoadError::Build(_) => ExitCode::Usage,
+        LoadError::Weights(_) | LoadError::Unknown { .. } | LoadError::Named { .. } | LoadError::Strict { .. } => {
+            ExitCode::Data
+        }
     }
 }
 
-impl From<crate::measure::Error> for CliError {
-    fn from(error: crate::measure::Error) -> Self {
-        use crate::measure::Error;
-        let exit = match &error {
-            Error::NoSamples { .. } => ExitCode::NoValidMeasurement,
-            Error::NoItems { .. } | Error::Budget { .. } => ExitCode::Usage,
-            Error::DifferentInputs { .. } | Error::File(_) | Error::Log { .. } => ExitCode::Data,
-            Error::Workload { .. } => ExitCode::Internal,
-        };
-        Self::new(exit, error)
+fn of_engine(error: &EngineError) -> ExitCode {
+    match error {
+        EngineError::Shape(_) | EngineError::Input { .. } | EngineError::Weight { .. } => ExitCode::Data,
+        EngineError::Unsupported { .. } => ExitCode::Usage,
+        EngineError::Candle(_) => ExitCode::Internal,
+    }
+}
+
+fn of_upscale(error: &UpscaleError) -> ExitCode {
+    match error {
+        UpscaleError::Engine(error) => of_engine(error),
+        UpscaleError::Quantise(_) | UpscaleError::Imaging(_) => ExitCode::Data,
+    }
+}
+
+fn of_equivalence(error: &equivalence::Error) -> ExitCode {
+    match error {
+        equivalence::Error::Engine(error) => of_engine(error),
+        equivalence::Error::Fold(_) => ExitCode::Internal,
+    }
+}
+
+fn of_train(error: &train::Error) -> ExitCode {
+    match error {
+        train::Error::Settings(_) | train::Error::Build(_) => ExitCode::Usage,
+        train::Error::Checkpoint(CheckpointError::OtherRun { .. }) => ExitCode::Usage,
+        train::Error::Checkpoint(CheckpointError::File(_) | CheckpointError::Weights(_)) => ExitCode::Data,
+        train::Error::File(_) | train::Error::NoImages => ExitCode::Data,
+        train::Error::Engine(error) => of_engine(error),
+        // A loss that is not finite is nobody's wrong input: the run failed.
+        train::Error::Fold(_) | train::Error::NotFinite { .. } => ExitCode::Internal,
+    }
+}
+
+fn of_manifest(error: &manifest::Error) -> ExitCode {
+    match error {
+        manifest::Error::UnknownYear { .. } => ExitCode::Usage,
+        // Manifests are compiled in: if one is wrong, so is the program.
+        manifest::Error::Invalid { .. } | manifest::Error::Inconsistent { .. } => ExitCode::Internal,
+    }
+}
+
+fn of_measure(error: &measure::Error) -> ExitCode {
+    match error {
+        measure::Error::NoSamples { .. } => ExitCode::NoValidMeasurement,
+        measure::Error::NoItems { .. } | measure::Error::Budget { .. } => ExitCode::Usage,
+        measure::Error::DifferentInputs { .. } | measure::Error::File(_) | measure::Error::Log { .. } => ExitCode::Data,
+        measure::Error::Workload { .. } => ExitCode::Internal,
     }
 }

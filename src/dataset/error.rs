@@ -37,6 +37,23 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// An HR image that is not `scale` times its LR image.
+    #[error(
+        "`{hr}` has {}x{} pixels and `{lr}` {}x{}: the HR image should be {scale} times as large (up to {scale} - 1 pixels more)",
+        .hr_size.0, .hr_size.1, .lr_size.0, .lr_size.1
+    )]
+    PairSize {
+        /// The LR image.
+        lr: PathBuf,
+        /// The HR image.
+        hr: PathBuf,
+        /// LR width and height in pixels.
+        lr_size: (usize, usize),
+        /// HR width and height in pixels.
+        hr_size: (usize, usize),
+        /// The scale.
+        scale: usize,
+    },
     /// Some files have no partner, or more than one.
     #[error(
         "the images of `{lr_dir}` and `{hr_dir}` do not pair up at scale {scale} (expected names like 0801.png with 0801x{scale}.png or \

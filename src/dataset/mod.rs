@@ -5,7 +5,9 @@
 
 pub mod demo;
 mod error;
+mod loaded;
 mod pairs;
 
 pub use error::Error;
+pub use loaded::{LoadedPair, images_sha256, load_pairs};
 pub use pairs::{ImageList, Pair, PairList, list_images, lr_stem, pair_folders};

@@ -3,7 +3,10 @@
 //! [`reference`](mod@reference) interprets a graph with candle tensors and candle's autograd: plain, obviously right, the oracle of every test. Engines exchange host
 //! arrays with the rest of the program; no tensor type of theirs leaves this module.
 
+pub mod equivalence;
 pub mod reference;
+pub mod timed;
+pub mod upscaler;
 
 /// Why a graph could not be run.
 #[derive(Debug, thiserror::Error)]

@@ -1,1 +1,21 @@
-//! Stub.
+//! Training: the paper's two-stage recipe as code and settings.
+//!
+//! What a step sees is a pure function of (seed, stage, step, index), and what it computes is deterministic, so a run that is killed and
+//! resumed ends with the same bits as one that was left alone.
+
+mod adam;
+mod checkpoint;
+mod init;
+mod log;
+mod run;
+mod sampler;
+mod schedule;
+mod settings;
+
+pub use adam::{Adam, AdamSettings};
+pub use checkpoint::{CheckpointError, State};
+pub use init::kaiming_uniform;
+pub use log::{LogRecord, read as read_log};
+pub use run::{Error, Outcome, Progress, StageOutcome, Stopped, Training, folder, gradients, train};
+pub use sampler::{Batch, Sampler};
+pub use settings::{Settings, SettingsError, StageSettings, TrainOn, paper_stage};

@@ -95,14 +95,9 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, Problem> {
     let mut dictionary =
         entries(pickle.root()).ok_or_else(|| no_weights(describe(pickle.root()).to_string()))?;
     while !holds_tensors(pickle, dictionary) {
-        let wrapped = |name: &&str| {
-            value_of(pickle, dictionary, name)
-                .and_then(entries)
-                .map(|inner| (*name, inner))
-        };
         let present: Vec<_> = WRAPPERS
             .iter()
-            .filter_map(wrapped)
+            .filter_map(|name| Some((*name, value_of(pickle, dictionary, name).and_then(entries)?)))
             .filter(|(_, inner)| !inner.is_empty())
             .collect();
         let Some(&(name, inner)) = present.first().filter(|_| path.len() < WRAPPER_DEPTH) else {

@@ -58,13 +58,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Problem> {
 fn root(archive: &Archive) -> Result<String, Problem> {
     let mut roots = archive
         .file_names()
-        .filter_map(|name| name.strip_suffix("data.pkl"))
+        .filter_map(|name| Some(name.ok()?.strip_suffix("data.pkl")?.to_owned()))
         .filter(|root| {
             root.strip_suffix('/')
                 .is_some_and(|folder| !folder.is_empty() && !folder.contains('/'))
         });
     match (roots.next(), roots.next()) {
-        (Some(root), None) => Ok(root.to_string()),
+        (Some(root), None) => Ok(root),
         (None, _) => Err(zip_problem(
             "the archive",
             "it has no `<folder>/data.pkl`, so it was not written by torch.save (TorchScript and plain zips hold no such weights)",

@@ -20,7 +20,8 @@ mod shape;
 pub use manifest::{DemoImage, DemoManifest, manifest};
 pub use materialise::{Materialised, materialise};
 
-use crate::imaging::RgbImage;
+use crate::dataset::Error;
+use crate::imaging::{Border, RgbImage, downscale};
 
 /// The part of a dataset an image belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -67,4 +68,12 @@ pub fn generate(split: Split, index: usize) -> RgbImage {
     let mut canvas = canvas::Canvas::new(SIZE.0, SIZE.1);
     scene::draw(index, &mut canvas, &mut random);
     canvas.render()
+}
+
+/// Generates the LR image of that number: the HR image reduced as the set's LR files are.
+///
+/// # Errors
+/// [`Error::Image`] never for this set's sizes; it is passed on from the resizing.
+pub fn lr_image(split: Split, index: usize) -> Result<RgbImage, Error> {
+    Ok(downscale(&generate(split, index), 4, Border::Mirror)?)
 }

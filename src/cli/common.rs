@@ -1,0 +1,210 @@
+//! What several subcommands share: where and how to compute, progress bars, logging.
+
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::CliError;
+use crate::interrupt::Signal;
+use crate::cli::ExitCode;
+
+/// Where and how to compute.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ComputeArgs {
+    /// Device: `cpu`, or `cuda:N` for the N-th GPU
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: Device,
+    /// Engine that runs the model
+    #[arg(long, value_enum, default_value_t = EngineChoice::Reference)]
+    pub engine: EngineChoice,
+    /// Threads to compute with [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Number format to compute in
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+}
+
+/// A device by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// The GPU of that number.
+    Cuda(u32),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+        match (text, number) {
+            ("cpu", _) => Ok(Self::Cpu),
+            (_, Some(number)) => Ok(Self::Cuda(number)),
+            _ => Err("expected cpu or cuda:N".into()),
+        }
+    }
+}
+
+/// Engines that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    /// The graph interpreted with plain operations: the oracle
+    Reference,
+}
+
+/// Number formats that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32-bit floating point
+    F32,
+}
+
+/// Checked settings for computing.
+#[derive(Clone, Debug)]
+pub struct Compute {
+    /// Threads in use.
+    pub threads: usize,
+}
+
+impl ComputeArgs {
+    /// Checks the arguments and sets the number of threads for the whole process.
+    pub fn checked(&self) -> Result<Compute, CliError> {
+        if let Device::Cuda(number) = self.device {
+            return Err(CliError::usage(format!(
+                "there is no device cuda:{number}: this version computes on the CPU only; use --device cpu"
+            )));
+        }
+        let threads = match self.threads {
+            Some(0) => return Err(CliError::usage("--threads must be at least 1")),
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        // The pool may exist already when a subcommand runs another one's steps; it then has the same size.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        Ok(Compute { threads })
+    }
+}
+
+/// Sends diagnostics to standard error: warnings by default, nothing when quiet, more when asked.
+pub fn start_logging(quiet: bool, verbose: u8) {
+    let level = match (quiet, verbose) {
+        (true, _) => LevelFilter::OFF,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, _) => LevelFilter::DEBUG,
+    };
+    QUIET.store(quiet, std::sync::atomic::Ordering::Relaxed);
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour())
+        .without_time()
+        .with_target(false);
+    // A test may run several commands in one process; the first one's choice stays.
+    let _ = subscriber.try_init();
+}
+
+static QUIET: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Whether `-q` was given.
+pub fn quiet() -> bool {
+    QUIET.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// A line for people, unless `-q`.
+pub fn note(text: &str) {
+    if !quiet() {
+        super::output::note(text);
+    }
+}
+
+fn colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A progress bar on standard error; invisible off a terminal or with `-q`.
+pub fn progress_bar(total: u64, unit: &str) -> ProgressBar {
+    let target = match quiet() || !std::io::stderr().is_terminal() {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr(),
+    };
+    let bar = ProgressBar::with_draw_target(Some(total), target);
+    let template = format!("{{prefix}} {{wide_bar}} {{pos}}/{{len}} {unit}  {{msg}}  ETA {{eta}}");
+    match ProgressStyle::with_template(&template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// The error that ends an interrupted command.
+pub fn interrupted(signal: Signal, what_next: &str) -> CliError {
+    let (exit, name) = match signal {
+        Signal::Interrupt => (ExitCode::Interrupted, "SIGINT"),
+        Signal::Terminate => (ExitCode::Terminated, "SIGTERM"),
+    };
+    CliError::new(exit, anyhow::anyhow!("stopped by {name}; {what_next}"))
+}
+
+/// A size on the command line: width × height in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in pixels.
+    pub height: usize,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sides = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+        match sides {
+            Some((width, height)) if (1..=65_536).contains(&width) && (1..=65_536).contains(&height) => {
+                Ok(Self { width, height })
+            }
+            _ => Err("expected WIDTHxHEIGHT in pixels, e.g. 256x256".into()),
+        }
+    }
+}
+
+/// A whole number with separators between thousands, for people.
+pub fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_and_sizes_parse() {
+        assert_eq!("cpu".parse(), Ok(Device::Cpu));
+        assert_eq!("cuda:3".parse(), Ok(Device::Cuda(3)));
+        assert!("cuda".parse::<Device>().is_err());
+        assert_eq!("510x339".parse(), Ok(Size { width: 510, height: 339 }));
+        for wrong in ["510", "0x3", "ax3", "3x", "99999x1"] {
+            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn thousands_are_separated() {
+        assert_eq!(thousands(0), "0");
+        assert_eq!(thousands(790_496), "790,496");
+        assert_eq!(thousands(51_757_711_360), "51,757,711,360");
+    }
+}

@@ -1,0 +1,72 @@
+//! `esr upscale`: images in, larger images out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::common::{ComputeArgs, note, progress_bar};
+use super::evaluate::upscaler;
+use super::{CliError, output};
+use crate::{dataset, imaging};
+use crate::models::Model;
+
+/// Arguments of `esr upscale`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// A .pth, .pt or .safetensors file, or bicubic
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+    /// Folder for the SR images, named by the input's stem without `x4`
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// LR images (PNG or BMP), or folders of them
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+    /// Where and how to compute.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// Runs it.
+pub fn run(args: Args) -> Result<(), CliError> {
+    args.compute.checked()?;
+    let model = Model::load(&args.model)?;
+    let upscaler = upscaler(&model)?;
+    let mut outputs: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for input in &args.inputs {
+        let images = match input.is_dir() {
+            true => {
+                let list = dataset::list_images(input)?;
+                for path in &list.ignored {
+                    note(&format!("note: `{}` is no image by its name and is left out", path.display()));
+                }
+                list.images
+            }
+            false => vec![input.clone()],
+        };
+        for image in images {
+            let stem = dataset::lr_stem(&image, upscaler.scale())?;
+            if let Some(other) = outputs.insert(stem.clone(), image.clone()) {
+                return Err(CliError::usage(format!(
+                    "`{}` and `{}` would both be written to `{stem}.png`: upscale them into different folders",
+                    other.display(),
+                    image.display()
+                )));
+            }
+        }
+    }
+    let bar = progress_bar(outputs.len() as u64, "images");
+    for (stem, path) in &outputs {
+        let decoded = imaging::decode_file(path)?;
+        if decoded.was_grey {
+            note(&format!("note: `{}` is grey and is replicated to RGB", path.display()));
+        }
+        let sr = upscaler.upscale(&decoded.image);
+        let sr = sr.map_err(|error| CliError::from(error).context(format!("cannot upscale `{}`", path.display())))?;
+        let target = args.out.join(format!("{stem}.png"));
+        imaging::write_png(&target, &sr)?;
+        bar.inc(1);
+        output::result(&target.display().to_string())?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}

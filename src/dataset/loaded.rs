@@ -1,0 +1,54 @@
+//! Image pairs held in memory, decoded.
+
+use rayon::prelude::*;
+
+use super::{Error, Pair};
+use crate::fsio;
+use crate::imaging::{self, RgbImage};
+use crate::metrics;
+
+/// An LR image and its HR image.
+#[derive(Clone, Debug)]
+pub struct LoadedPair {
+    /// The HR file's stem.
+    pub name: String,
+    /// The LR image.
+    pub lr: RgbImage,
+    /// The HR image, mod-cropped to exactly `scale` times the LR image.
+    pub hr: RgbImage,
+}
+
+/// Decodes every pair and checks that the sizes belong together.
+///
+/// # Errors
+/// [`Error::Imaging`] when an image cannot be read, [`Error::PairSize`] when the HR image is not `scale` times the LR image.
+pub fn load_pairs(pairs: &[Pair], scale: usize) -> Result<Vec<LoadedPair>, Error> {
+    pairs.par_iter().map(|pair| load(pair, scale)).collect()
+}
+
+fn load(pair: &Pair, scale: usize) -> Result<LoadedPair, Error> {
+    let lr = imaging::decode_file(&pair.lr)?.image;
+    let full = imaging::decode_file(&pair.hr)?.image;
+    let hr = metrics::mod_crop(&full, scale).ok();
+    match hr {
+        Some(hr) if hr.width() == lr.width() * scale && hr.height() == lr.height() * scale => {
+            Ok(LoadedPair { name: pair.name.clone(), lr, hr })
+        }
+        _ => Err(Error::PairSize {
+            lr: pair.lr.clone(),
+            hr: pair.hr.clone(),
+            lr_size: (lr.width(), lr.height()),
+            hr_size: (full.width(), full.height()),
+            scale,
+        }),
+    }
+}
+
+/// One hash over all names and pixels, in order: it says whether two runs saw the same images.
+pub fn images_sha256(pairs: &[LoadedPair]) -> String {
+    let lines: Vec<String> = pairs
+        .par_iter()
+        .map(|pair| format!("{} {} {}\n", pair.name, pair.lr.pixels_sha256(), pair.hr.pixels_sha256()))
+        .collect();
+    fsio::sha256_hex(lines.concat().as_bytes())
+}

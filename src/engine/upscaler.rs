@@ -1,0 +1,139 @@
+//! From an 8-bit LR image to an 8-bit SR image, as the official script goes: divide, run, clamp, round.
+
+use super::EngineError;
+use super::reference::Network;
+use crate::array::Array;
+use crate::graph::{Graph, Op};
+use crate::imaging::{self, RgbImage};
+use crate::metrics;
+use crate::weights::StateDict;
+
+/// Why an image could not be upscaled.
+#[derive(Debug, thiserror::Error)]
+pub enum UpscaleError {
+    /// The network could not run.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Its output is no image, e.g. not a number.
+    #[error(transparent)]
+    Quantise(#[from] metrics::Error),
+    /// Bicubic upscaling failed.
+    #[error(transparent)]
+    Imaging(#[from] imaging::Error),
+}
+
+/// Something that upscales images: a network, or bicubic interpolation.
+pub struct Upscaler {
+    kind: Kind,
+    scale: usize,
+}
+
+enum Kind {
+    Bicubic,
+    Network { network: Box<Network<f32>>, data_range: f32 },
+}
+
+impl Upscaler {
+    /// Prepares a model. `weights` of a model without parameters may be empty.
+    ///
+    /// # Errors
+    /// [`EngineError::Weight`] when a weight is missing or misshapen.
+    pub fn new(graph: &Graph, weights: &StateDict) -> Result<Self, EngineError> {
+        let bicubic = graph.nodes().iter().any(|node| matches!(node.op, Op::UpscaleBicubic { .. }));
+        let kind = if bicubic {
+            Kind::Bicubic
+        } else {
+            let network = Box::new(Network::new(graph.clone(), weights)?);
+            Kind::Network { network, data_range: graph.data_range() }
+        };
+        Ok(Self { kind, scale: graph.scale() })
+    }
+
+    /// Upscaling factor.
+    pub fn scale(&self) -> usize {
+        self.scale
+    }
+
+    /// Turns an image into what [`Upscaler::forward`] takes: the part that the official script does not time.
+    pub fn prepare(&self, lr: &RgbImage) -> Prepared {
+        match &self.kind {
+            Kind::Bicubic => Prepared(Input::Image(lr.clone())),
+            Kind::Network { data_range, .. } => Prepared(Input::Tensor(to_nchw(&[lr], *data_range))),
+        }
+    }
+
+    /// One forward pass: the part that the official script times.
+    ///
+    /// # Errors
+    /// [`UpscaleError`]
+    pub fn forward(&self, input: &Prepared) -> Result<Forwarded, UpscaleError> {
+        match (&self.kind, &input.0) {
+            (Kind::Network { network, .. }, Input::Tensor(x)) => Ok(Forwarded(Output::Tensor(network.forward(x)?))),
+            (_, Input::Image(image)) => {
+                Ok(Forwarded(Output::Image(imaging::upscale_bicubic(image, self.scale)?)))
+            }
+            (Kind::Bicubic, Input::Tensor(x)) => {
+                Err(EngineError::Input { found: x.shape().to_vec(), channels: 3 }.into())
+            }
+        }
+    }
+
+    /// The 8-bit image of a forward pass: clamped, and rounded half to even in f32.
+    ///
+    /// # Errors
+    /// [`UpscaleError::Quantise`] when the output is not a number somewhere.
+    pub fn finish(&self, output: Forwarded) -> Result<RgbImage, UpscaleError> {
+        let data_range = match &self.kind {
+            Kind::Bicubic => 255.0,
+            Kind::Network { data_range, .. } => *data_range,
+        };
+        match output.0 {
+            Output::Image(image) => Ok(image),
+            Output::Tensor(sr) => {
+                let &[_, _, height, width] = sr.shape() else {
+                    return Err(EngineError::Input { found: sr.shape().to_vec(), channels: 3 }.into());
+                };
+                Ok(metrics::quantise(sr.data(), width, height, data_range)?)
+            }
+        }
+    }
+
+    /// The SR image.
+    ///
+    /// # Errors
+    /// [`UpscaleError`]
+    pub fn upscale(&self, lr: &RgbImage) -> Result<RgbImage, UpscaleError> {
+        let prepared = self.prepare(lr);
+        self.finish(self.forward(&prepared)?)
+    }
+}
+
+/// An image in the form the engine takes.
+pub struct Prepared(Input);
+
+enum Input {
+    Image(RgbImage),
+    Tensor(Array<f32>),
+}
+
+/// The result of a forward pass, before clamping and rounding.
+pub struct Forwarded(Output);
+
+enum Output {
+    Image(RgbImage),
+    Tensor(Array<f32>),
+}
+
+/// A batch of images of one size as NCHW values in `0..=data_range`: `value / (255 / range)` in f32, a true division as in PyTorch.
+pub fn to_nchw(images: &[&RgbImage], data_range: f32) -> Array<f32> {
+    let divisor = 255.0 / data_range;
+    let (width, height) = images.first().map_or((0, 0), |image| (image.width(), image.height()));
+    let mut data = Vec::with_capacity(images.len() * 3 * width * height);
+    for image in images {
+        for channel in 0..3 {
+            data.extend(image.pixels().iter().skip(channel).step_by(3).map(|&value| f32::from(value) / divisor));
+        }
+    }
+    let shape = [images.len(), 3, height, width];
+    Array::new(shape, data).unwrap_or_else(|_| Array::filled([0, 3, 0, 0], 0.0))
+}

@@ -1,0 +1,360 @@
+//! The stages in order, what each depends on, and what runs them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::lock::{LockError, RunLock};
+use super::materials::{self, Folders};
+use super::package::{self, package_run};
+use super::settings::RunSettings;
+use super::stage::{Stage, StageError, StageRecord, hash_of};
+use super::{reporting, stages};
+use crate::compliance;
+use crate::dataset;
+use crate::engine::EngineError;
+use crate::engine::equivalence;
+use crate::engine::upscaler::UpscaleError;
+use crate::evaluate;
+use crate::fsio;
+use crate::imaging;
+use crate::interrupt::{Interrupt, Signal};
+use crate::manifest::paper::Paper;
+use crate::measure::{self, Machine};
+use crate::models::{LoadError, Model};
+use crate::train::{self, Progress};
+use crate::{manifest, weights};
+
+/// Why a run stopped.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant passes on the error of one module")]
+pub enum Error {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    File(#[from] fsio::Error),
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error(transparent)]
+    Materials(#[from] materials::Error),
+    #[error(transparent)]
+    Dataset(#[from] dataset::Error),
+    #[error(transparent)]
+    Imaging(#[from] imaging::Error),
+    #[error(transparent)]
+    Train(#[from] train::Error),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Weights(#[from] weights::Error),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Upscale(#[from] UpscaleError),
+    #[error(transparent)]
+    Shape(#[from] crate::graph::ShapeError),
+    #[error(transparent)]
+    Equivalence(#[from] equivalence::Error),
+    #[error(transparent)]
+    Fold(#[from] crate::graph::fold::FoldError),
+    #[error(transparent)]
+    Evaluate(#[from] evaluate::Error),
+    #[error(transparent)]
+    Measure(#[from] measure::Error),
+    #[error(transparent)]
+    Compliance(#[from] compliance::Error),
+    #[error(transparent)]
+    Package(#[from] package::Error),
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    #[error("the settings have no TOML form: {0}")]
+    Settings(#[from] toml::ser::Error),
+    #[error("stopped by a signal; the state is saved")]
+    Interrupted(Signal),
+    #[error("the collapsed model differs from the expanded one by {max_abs_difference:e}, more than rounding explains; nothing was written")]
+    CollapseDiffers { max_abs_difference: f64 },
+    #[error("`{file}` has SHA-256 {found}, expected {expected}: delete it and fetch it again")]
+    Checksum { file: PathBuf, expected: String, found: String },
+    #[error("`{folder}` holds a run with other settings than {asked}: choose another directory with --run, or leave out --profile to go on with its own")]
+    OtherSettings { folder: PathBuf, asked: String },
+}
+
+/// Whoever watches a run.
+pub trait Watcher {
+    /// A stage begins.
+    fn stage_starts(&mut self, name: &str, number: usize, total: usize);
+    /// A stage is over; `ran` is false when it was unchanged and skipped.
+    fn stage_ends(&mut self, name: &str, ran: bool, seconds: f64);
+    /// Progress inside a stage.
+    fn advance(&mut self, what: &str, done: u64, total: u64);
+    /// Progress of training.
+    fn training(&mut self) -> &mut dyn Progress;
+    /// The signals to listen to.
+    fn interrupted(&self) -> Interrupt;
+}
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub struct Reproduced {
+    /// Stages that ran now; none means that nothing had changed.
+    pub ran: Vec<String>,
+    /// The records of all stages, in order.
+    pub records: Vec<StageRecord>,
+}
+
+/// The stages of a profile, in order.
+fn stage_names(settings: &RunSettings) -> Vec<&'static str> {
+    let model: &[&str] = match settings.training {
+        Some(_) => &["train", "collapse"],
+        None => &["import"],
+    };
+    let rest = ["inspect", "evaluate", "measure", "measure-paper", "check", "package", "report"];
+    ["data"].iter().chain(model).chain(&rest).copied().collect()
+}
+
+/// Walks the whole way in `run`, skipping stages whose inputs, settings and outputs are unchanged.
+///
+/// # Errors
+/// [`Error`]; everything finished before stays, and the next call goes on from there.
+pub fn reproduce(
+    run: &Path,
+    data: &Path,
+    settings: &RunSettings,
+    threads: usize,
+    watcher: &mut dyn Watcher,
+) -> Result<Reproduced, Error> {
+    let _lock = RunLock::take(run)?;
+    let settings_path = run.join("settings.toml");
+    let text = settings.to_toml()?;
+    match settings_path.exists() {
+        true => {
+            if fsio::read_limited(&settings_path, SETTINGS_LIMIT_BYTES)? != text.as_bytes() {
+                let asked = format!("profile `{}`", settings.profile);
+                return Err(Error::OtherSettings { folder: run.to_path_buf(), asked });
+            }
+        }
+        false => fsio::write(&settings_path, text.as_bytes())?,
+    }
+    let names = stage_names(settings);
+    let folders = Folders::of(settings, data);
+    let mut walk = Walk {
+        run,
+        data,
+        settings,
+        threads,
+        machine: Machine::detect(),
+        paper: Paper::load()?,
+        folders,
+        names,
+        records: Vec::new(),
+        ran: Vec::new(),
+        watcher,
+    };
+    walk.all()?;
+    Ok(Reproduced { ran: walk.ran, records: walk.records })
+}
+
+/// Settings files are short.
+const SETTINGS_LIMIT_BYTES: u64 = 1 << 20;
+
+struct Walk<'a> {
+    run: &'a Path,
+    data: &'a Path,
+    settings: &'a RunSettings,
+    threads: usize,
+    machine: Machine,
+    paper: Paper,
+    folders: Folders,
+    names: Vec<&'static str>,
+    records: Vec<StageRecord>,
+    ran: Vec<String>,
+    watcher: &'a mut dyn Watcher,
+}
+
+impl Walk<'_> {
+    fn all(&mut self) -> Result<(), Error> {
+        let (run, data, settings, threads) = (self.run, self.data, self.settings, self.threads);
+        // Data is looked at every time: it lies outside the run directory, where anyone may delete it.
+        let start = Instant::now();
+        self.watcher.stage_starts("data", 1, self.names.len());
+        self.folders = materials::provide(settings, data)?;
+        let folders = Folders::of(settings, data);
+        let images = |pairs: &[dataset::Pair]| -> Result<String, Error> { Ok(fsio::sha256_hex(listing(pairs)?.as_bytes())) };
+        let valid_pairs = folders.valid_pairs(SCALE)?;
+        let train_pairs = folders.train_pairs(SCALE)?;
+        let (valid_hash, train_hash) = (images(&valid_pairs)?, images(&train_pairs)?);
+        let inputs = BTreeMap::from([("valid".to_owned(), valid_hash.clone()), ("train".to_owned(), train_hash.clone())]);
+        self.stage_from(start, "data", inputs, &["data.txt"], |walk| {
+            let text = format!("training images\n{}validation images\n{}", listing(&train_pairs)?, listing(&valid_pairs)?);
+            Ok(fsio::write(&walk.run.join("data.txt"), text.as_bytes())?)
+        })?;
+
+        if let Some(training) = &settings.training {
+            let inputs = BTreeMap::from([
+                ("settings".to_owned(), fsio::sha256_hex(training.to_toml().as_bytes())),
+                ("train".to_owned(), train_hash),
+                ("valid".to_owned(), valid_hash.clone()),
+            ]);
+            self.stage("train", inputs, &["model.safetensors", "train/metrics.jsonl"], |walk| {
+                let material = super::load_training(settings, data, SCALE)?;
+                stages::train(run, training, &material.train, &material.valid, walk.watcher)
+            })?;
+            let inputs = self.file_inputs(&["model.safetensors"])?;
+            self.stage("collapse", inputs, &["collapsed.safetensors", "collapse.json"], |_| {
+                let model = Model::from_file(&run.join("model.safetensors"))?;
+                let real = first_lr_images(&valid_pairs)?;
+                stages::collapse_model(&model, &real, &run.join("collapsed.safetensors"), &run.join("collapse.json"))?;
+                Ok(())
+            })?;
+        } else if let Some(released) = &settings.released {
+            let inputs = BTreeMap::from([("released".to_owned(), released.sha256.clone())]);
+            self.stage("import", inputs, &["collapsed.safetensors"], |_| {
+                stages::import(data, released, &run.join("collapsed.safetensors"))
+            })?;
+        }
+
+        let architectures = self.paper.inspected_architectures();
+        let inputs = self.with(self.file_inputs(&["collapsed.safetensors"])?, "paper", &architectures.join("\n"));
+        self.stage("inspect", inputs, &["inspection.json", "paper"], |_| stages::inspect(run, &architectures))?;
+
+        let inputs = self.with_hash(self.file_inputs(&["collapsed.safetensors"])?, "valid", valid_hash);
+        self.stage("evaluate", inputs, &["evaluation.json", "evaluation-bicubic.json", "sr"], |walk| {
+            stages::evaluate_both(run, &valid_pairs, walk.watcher)
+        })?;
+
+        let measure = toml::to_string(&settings.measure)?;
+        let measured = self.with(self.file_inputs(&["collapsed.safetensors"])?, "measure", &measure);
+        let outputs = ["measurement.json", "clocks.jsonl", "measurement-ntire.json"];
+        self.stage("measure", measured, &outputs, |walk| {
+            let model = Model::from_file(&run.join("collapsed.safetensors"))?;
+            let (target, clocks) = (run.join("measurement.json"), run.join("clocks.jsonl"));
+            stages::measure_steady(&model, &settings.measure, threads, &target, &clocks)?;
+            stages::measure_ntire(run, &walk.folders, threads)
+        })?;
+
+        // The paper's own model, whatever the profile trains: counted, collapsed and measured for real, with weights nobody trained.
+        let inputs = self.with(BTreeMap::new(), "measure", &measure);
+        let outputs = ["paper-model/collapsed.safetensors", "paper-model/collapse.json", "paper-model/measurement.json", "paper-model/clocks.jsonl"];
+        self.stage("measure-paper", inputs, &outputs, |_| {
+            let folder = run.join("paper-model");
+            let expanded = stages::untrained(stages::PAPER_EXPANDED)?;
+            let real = first_lr_images(&valid_pairs)?;
+            let collapsed = folder.join("collapsed.safetensors");
+            stages::collapse_model(&expanded, &real, &collapsed, &folder.join("collapse.json"))?;
+            let model = Model::from_file(&collapsed)?;
+            let (target, clocks) = (folder.join("measurement.json"), folder.join("clocks.jsonl"));
+            stages::measure_steady(&model, &settings.measure, threads, &target, &clocks)
+        })?;
+
+        let inputs = self.file_inputs(&["inspection.json", "evaluation.json", "measurement.json"])?;
+        self.stage("check", inputs, &["verdict.json"], |_| {
+            let verdict = compliance::check_run(run, YEAR)?;
+            Ok(fsio::write_json(&run.join("verdict.json"), &verdict)?)
+        })?;
+
+        let readme = toml::to_string(&settings.package)?;
+        let inputs = self.with(self.file_inputs(&["sr", "measurement-ntire.json"])?, "readme", &readme);
+        self.stage("package", inputs, &["submission.zip", "SHA256SUMS", "validation.json"], |walk| {
+            let lr = walk.folders.valid.lr.clone();
+            package_run(run, &settings.package, &lr, &run.join("submission.zip"))?;
+            Ok(())
+        })?;
+
+        let inputs = self.records.iter().map(|record| {
+            // A stage that ran again with the same result leaves the report as it is, except for the time it took.
+            let outputs: Vec<String> = record.outputs.iter().map(|(path, hash)| format!("{path} {hash}")).collect();
+            (record.name.clone(), fsio::sha256_hex(format!("{outputs:?} {}", record.seconds).as_bytes()))
+        });
+        let inputs: BTreeMap<String, String> = inputs.collect();
+        let records = self.records.clone();
+        self.stage("report", inputs, &["report.json", "report.md"], |walk| {
+            reporting::write(run, settings, &walk.folders, &walk.paper, &records, &walk.machine)
+        })
+    }
+
+    fn file_inputs(&self, paths: &[&str]) -> Result<BTreeMap<String, String>, Error> {
+        let mut inputs = BTreeMap::new();
+        for &path in paths {
+            let hash = hash_of(&self.run.join(path))?;
+            inputs.insert(path.to_owned(), hash.unwrap_or_else(|| "absent".to_owned()));
+        }
+        Ok(inputs)
+    }
+
+    fn with(&self, inputs: BTreeMap<String, String>, name: &str, text: &str) -> BTreeMap<String, String> {
+        self.with_hash(inputs, name, fsio::sha256_hex(text.as_bytes()))
+    }
+
+    fn with_hash(&self, mut inputs: BTreeMap<String, String>, name: &str, hash: String) -> BTreeMap<String, String> {
+        inputs.insert(name.to_owned(), hash);
+        inputs
+    }
+
+    fn stage(
+        &mut self,
+        name: &'static str,
+        inputs: BTreeMap<String, String>,
+        outputs: &[&str],
+        work: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let number = self.names.iter().position(|&known| known == name).map_or(0, |index| index + 1);
+        self.watcher.stage_starts(name, number, self.names.len());
+        self.stage_from(Instant::now(), name, inputs, outputs, work)
+    }
+
+    /// Runs or skips a stage that began at `start`.
+    fn stage_from(
+        &mut self,
+        start: Instant,
+        name: &'static str,
+        mut inputs: BTreeMap<String, String>,
+        outputs: &[&str],
+        work: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // A new version of the program may compute something else.
+        inputs.insert("tool".to_owned(), fsio::sha256_hex(super::provenance::tool().as_bytes()));
+        if let Some(signal) = self.watcher.interrupted().signal() {
+            return Err(Error::Interrupted(signal));
+        }
+        let stage = Stage { run: self.run, name, inputs, outputs };
+        let (record, ran) = match stage.unchanged() {
+            Some(record) => (record, false),
+            None => {
+                let machine = self.machine.clone();
+                (stage.run(&machine, || work(self))?, true)
+            }
+        };
+        self.watcher.stage_ends(name, ran, start.elapsed().as_secs_f64());
+        if ran {
+            self.ran.push(name.to_owned());
+        }
+        self.records.push(record);
+        Ok(())
+    }
+}
+
+/// The scale of the challenge.
+const SCALE: usize = 4;
+
+/// The challenge year that a run is judged by: the paper's.
+const YEAR: u32 = 2022;
+
+/// Real images that a collapse is proved on.
+const PROOF_IMAGES: usize = 2;
+
+fn first_lr_images(pairs: &[dataset::Pair]) -> Result<Vec<imaging::RgbImage>, Error> {
+    let decoded = pairs.iter().take(PROOF_IMAGES).map(|pair| Ok(imaging::decode_file(&pair.lr)?.image));
+    decoded.collect()
+}
+
+/// Name, size and change time of every image: the hash of gigabytes is not taken at every call.
+fn listing(pairs: &[dataset::Pair]) -> Result<String, fsio::Error> {
+    let mut text = String::new();
+    for path in pairs.iter().flat_map(|pair| [&pair.lr, &pair.hr]) {
+        let metadata = fsio::io_context(path.metadata(), "read", path)?;
+        let changed = fsio::io_context(metadata.modified(), "read", path)?;
+        let changed = changed.duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+        text.push_str(&format!("{} {} {changed}\n", path.display(), metadata.len()));
+    }
+    Ok(text)
+}

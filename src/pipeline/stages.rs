@@ -1,0 +1,216 @@
+//! The work of each stage. What a stage reads and writes is declared in [`super::reproduce`]; here it is done.
+
+use std::path::Path;
+
+use super::materials::Folders;
+use super::reproduce::{Error, Watcher};
+use super::settings::{MeasureSettings, ReleasedSettings};
+use crate::dataset::{self, LoadedPair, Pair};
+use crate::engine::EngineError;
+use crate::engine::equivalence::{self, CollapseProof, collapsed_weights};
+use crate::engine::timed::TimedModel;
+use crate::engine::upscaler::Upscaler;
+use crate::evaluate::evaluate;
+use crate::fsio;
+use crate::graph::collapse;
+use crate::imaging;
+use crate::measure::{self, Plan, Protocol, Setup, Subject};
+use crate::metrics;
+use crate::models::{self, Architecture, Model};
+use crate::train::{self, Outcome, Stopped, Training};
+use crate::weights::StateDict;
+
+/// The paper's model before and after collapsing, and the challenge's baseline.
+pub(super) const PAPER_EXPANDED: &str = "imdn:blocks=7,branches=1x1";
+pub(super) const BASELINE: &str = "imdn:blocks=8";
+
+/// Seed of the weights of models that are measured but not trained: the time of a forward pass does not depend on them.
+const UNTRAINED_SEED: u64 = 1;
+
+/// Trains, writing `model.safetensors` when all steps are done.
+pub(super) fn train(
+    run: &Path,
+    settings: &train::Settings,
+    images: &[LoadedPair],
+    valid: &[LoadedPair],
+    watcher: &mut dyn Watcher,
+) -> Result<(), Error> {
+    let folder = train::folder(run);
+    let images_sha256 = dataset::images_sha256(images);
+    let training = Training { settings, images, images_sha256, folder: &folder };
+    let interrupted = watcher.interrupted();
+    let outcome = train::train(
+        &training,
+        &mut |graph, weights| validation_psnr(graph, weights, valid),
+        watcher.training(),
+        &|| interrupted.signal(),
+    )?;
+    finish_training(run, settings, &outcome)
+}
+
+/// Writes the trained, expanded model, unless the run was interrupted.
+///
+/// # Errors
+/// [`Error::Interrupted`] when a signal stopped the training.
+pub(super) fn finish_training(run: &Path, settings: &train::Settings, outcome: &Outcome) -> Result<(), Error> {
+    if let Stopped::Interrupted(signal) = outcome.stopped {
+        return Err(Error::Interrupted(signal));
+    }
+    let architecture = settings.architecture("settings").map_err(train::Error::from)?;
+    Ok(models::save(&run.join("model.safetensors"), &architecture, &outcome.weights)?)
+}
+
+/// Mean PSNR over RGB of a model on pairs in memory, in dB; `None` if it is infinite.
+pub(super) fn validation_psnr(
+    graph: &crate::graph::Graph,
+    weights: &StateDict,
+    pairs: &[LoadedPair],
+) -> Result<Option<f64>, EngineError> {
+    let upscaler = Upscaler::new(graph, weights)?;
+    let mut sum = 0.0;
+    for pair in pairs {
+        // A model that puts out something that is no image has no PSNR yet; training itself watches for that.
+        let Ok(sr) = upscaler.upscale(&pair.lr) else { return Ok(None) };
+        match metrics::psnr_rgb(&sr, &pair.hr, graph.scale()) {
+            Ok(Some(psnr_db)) => sum += psnr_db,
+            _ => return Ok(None),
+        }
+    }
+    Ok((!pairs.is_empty()).then(|| sum / pairs.len() as f64))
+}
+
+/// Collapses a model and proves it on the LR images given.
+pub(super) fn collapse_model(
+    model: &Model,
+    real: &[imaging::RgbImage],
+    target: &Path,
+    proof_path: &Path,
+) -> Result<CollapseProof, Error> {
+    let expanded = model.weights()?;
+    let collapsed = collapse(&model.graph);
+    let architecture = model.architecture.collapsed();
+    let names = [model.architecture.to_string(), architecture.to_string()];
+    let proof = equivalence::compare(names, &model.graph, &collapsed, expanded, real)?;
+    fsio::write_json(proof_path, &proof)?;
+    if !proof.equal {
+        return Err(Error::CollapseDiffers { max_abs_difference: proof.max_abs_difference });
+    }
+    models::save(target, &architecture, &collapsed_weights(&collapsed, expanded)?)?;
+    Ok(proof)
+}
+
+/// Takes released weights, after their checksum.
+pub(super) fn import(data: &Path, released: &ReleasedSettings, target: &Path) -> Result<(), Error> {
+    let file = data.join(&released.file);
+    let found = fsio::sha256_file(&file)?;
+    if found != released.sha256 {
+        return Err(Error::Checksum { file, expected: released.sha256.clone(), found });
+    }
+    let model = Model::from_file(&file)?;
+    Ok(models::save(target, &model.architecture, model.weights()?)?)
+}
+
+/// Counts the run's model and every model that the paper's tables count.
+pub(super) fn inspect(run: &Path, architectures: &[String]) -> Result<(), Error> {
+    let model = Model::from_file(&run.join("collapsed.safetensors"))?;
+    let count = |model: &Model| crate::graph::inspect(&model.graph, model.identity.clone(), 256, 256);
+    fsio::write_json(&run.join("inspection.json"), &count(&model)?)?;
+    for name in architectures {
+        let architecture: Architecture = name.parse().map_err(|source| models::LoadError::Neither {
+            spec: name.clone(),
+            source,
+        })?;
+        let inspection = count(&Model::from_architecture(architecture)?)?;
+        fsio::write_json(&run.join("paper").join(inspection_file(name)), &inspection)?;
+    }
+    Ok(())
+}
+
+/// The file of a paper model's counts: its name with the characters that file systems dislike replaced.
+pub(super) fn inspection_file(architecture: &str) -> String {
+    format!("inspection-{}.json", architecture.replace([':', '=', ','], "-"))
+}
+
+/// Scores the run's model and bicubic upscaling, and saves the SR images.
+pub(super) fn evaluate_both(run: &Path, pairs: &[Pair], watcher: &mut dyn Watcher) -> Result<(), Error> {
+    let model = Model::from_file(&run.join("collapsed.safetensors"))?;
+    let bicubic = Model::from_architecture(Architecture::Bicubic { scale: model.graph.scale() })?;
+    // Images of an earlier run must not end up in this one's archive.
+    let sr = run.join("sr");
+    if sr.exists() {
+        fsio::io_context(std::fs::remove_dir_all(&sr), "remove", &sr)?;
+    }
+    for (model, save, file) in
+        [(&model, Some(sr.as_path()), "evaluation.json"), (&bicubic, None, "evaluation-bicubic.json")]
+    {
+        let upscaler = upscaler(model)?;
+        let name = model.identity.architecture.clone();
+        let total = pairs.len() as u64;
+        let mut done = 0;
+        let evaluated = evaluate(model.identity.clone(), &upscaler, pairs, save, &mut |_| {
+            done += 1;
+            watcher.advance(&name, done, total);
+        })?;
+        fsio::write_json(&run.join(file), &evaluated.evaluation)?;
+    }
+    Ok(())
+}
+
+fn upscaler(model: &Model) -> Result<Upscaler, Error> {
+    let none = StateDict::new();
+    let weights = match model.graph.parameters().is_empty() {
+        true => &none,
+        false => model.weights()?,
+    };
+    Ok(Upscaler::new(&model.graph, weights)?)
+}
+
+/// An architecture with weights that nobody trained, for measuring.
+pub(super) fn untrained(architecture: &str) -> Result<Model, Error> {
+    let mut model = Model::load(architecture)?;
+    model.weights = Some(train::kaiming_uniform(&model.graph, UNTRAINED_SEED));
+    Ok(model)
+}
+
+/// Measures a model beside the baseline by protocol `steady`, and writes the measurement and its log.
+pub(super) fn measure_steady(
+    model: &Model,
+    settings: &MeasureSettings,
+    threads: usize,
+    target: &Path,
+    clocks: &Path,
+) -> Result<(), Error> {
+    let baseline = untrained(BASELINE)?;
+    let (candidate_upscaler, baseline_upscaler) = (upscaler(model)?, upscaler(&baseline)?);
+    let mut candidate = TimedModel::on_size(&candidate_upscaler, settings.width, settings.height);
+    let mut beside = TimedModel::on_size(&baseline_upscaler, settings.width, settings.height);
+    let plan = Plan::new(Protocol::Steady, settings.budget_s)?;
+    let outcome = measure::measure_here(
+        &plan,
+        &setup(threads),
+        Subject { model: model.identity.clone(), workload: &mut candidate },
+        Some(Subject { model: baseline.identity.clone(), workload: &mut beside }),
+    )?;
+    fsio::write_json(target, &outcome.measurement)?;
+    Ok(outcome.clocks.write(clocks)?)
+}
+
+/// Measures the run's model on the validation images by protocol `ntire`: the runtime per image that a submission states.
+pub(super) fn measure_ntire(run: &Path, folders: &Folders, threads: usize) -> Result<(), Error> {
+    let model = Model::from_file(&run.join("collapsed.safetensors"))?;
+    let upscaler = upscaler(&model)?;
+    let mut images = Vec::new();
+    for path in dataset::list_images(&folders.valid.lr)?.images {
+        images.push((dataset::lr_stem(&path, upscaler.scale())?, imaging::decode_file(&path)?.image));
+    }
+    let mut workload = TimedModel::on_images(&upscaler, images);
+    let plan = Plan::new(Protocol::Ntire, Plan::DEFAULT_BUDGET.as_secs_f64())?;
+    let subject = Subject { model: model.identity.clone(), workload: &mut workload };
+    let outcome = measure::measure_here(&plan, &setup(threads), subject, None)?;
+    Ok(fsio::write_json(&run.join("measurement-ntire.json"), &outcome.measurement)?)
+}
+
+/// What the reference engine runs on.
+pub(super) fn setup(threads: usize) -> Setup {
+    Setup { device: "cpu".into(), engine: "reference".into(), precision: "f32".into(), threads }
+}

@@ -1,0 +1,30 @@
+//! Initial weights.
+
+use crate::array::Array;
+use crate::graph::Graph;
+use crate::graph::fold::Named;
+use crate::random::Random;
+
+/// Key of the random stream for initial weights, beside the seed.
+const STREAM: u64 = 0x1417;
+
+/// PyTorch's default for `Conv2d`: weight and bias uniform in ±1/√(fan-in). The paper does not state its initialisation.
+///
+/// Every tensor has a random stream of its own, so that adding a branch does not change the others' values.
+pub fn kaiming_uniform(graph: &Graph, seed: u64) -> Named<f32> {
+    let mut weights = Named::new();
+    for (index, (node, conv)) in graph.convolutions().enumerate() {
+        let fan_in = conv.weight_shape()[1..].iter().product::<usize>();
+        let bound = 1.0 / (fan_in as f64).sqrt();
+        let mut fill = |key: String, shape: Vec<usize>, part: u64| {
+            let mut random = Random::new(&[seed, STREAM, index as u64, part]);
+            let values = Array::filled(shape, 0.0f32).map(|_| ((random.uniform() * 2.0 - 1.0) * bound) as f32);
+            weights.insert(key, values);
+        };
+        fill(node.weight_key(), conv.weight_shape().to_vec(), 0);
+        if conv.bias {
+            fill(node.bias_key(), vec![conv.out_channels], 1);
+        }
+    }
+    weights
+}

@@ -1,0 +1,185 @@
+//! Which patches a step sees.
+//!
+//! Order, crop and augmentation are pure functions of (seed, stage, step, index in the batch): nothing about the position in the data is ever saved.
+
+use super::settings::StageSettings;
+use crate::array::Array;
+use crate::dataset::LoadedPair;
+use crate::engine::upscaler::to_nchw;
+use crate::imaging::{Augmentation, RgbImage, augment};
+use crate::random::Random;
+
+/// Keys of the random streams, beside seed and stage.
+const ORDER_STREAM: u64 = 0x0de5;
+const CROP_STREAM: u64 = 0xc409;
+
+/// Number of flips and rotations of a square.
+const AUGMENTATIONS: usize = 8;
+
+/// The input of one step, values in the model's data range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// LR patches, N×3×P×P.
+    pub lr: Array<f32>,
+    /// HR patches, N×3×(scale·P)×(scale·P).
+    pub hr: Array<f32>,
+    /// How many of them were zero-padded, because their image is smaller than the patch.
+    pub padded_patches: u64,
+}
+
+/// Makes the batches of one stage.
+pub struct Sampler<'a> {
+    images: &'a [LoadedPair],
+    stage: &'a StageSettings,
+    key: [u64; 2],
+    scale: usize,
+    data_range: f32,
+    /// The order of the epoch that was asked for last: it is used a whole epoch long.
+    order: Option<(u64, Vec<u32>)>,
+}
+
+impl<'a> Sampler<'a> {
+    /// The batches of `stage` (number `stage_index`) on `images`.
+    pub fn new(
+        images: &'a [LoadedPair],
+        stage: &'a StageSettings,
+        seed: u64,
+        stage_index: u64,
+        scale: usize,
+        data_range: f32,
+    ) -> Self {
+        Self { images, stage, key: [seed, stage_index], scale, data_range, order: None }
+    }
+
+    /// The batch of a step, counted from 0 in the stage.
+    pub fn batch(&mut self, step: u64) -> Batch {
+        let batch = self.stage.batch as u64;
+        let mut padded_patches = 0;
+        let (lr, hr): (Vec<RgbImage>, Vec<RgbImage>) =
+            (step * batch..(step + 1) * batch).map(|position| self.patch(position, &mut padded_patches)).unzip();
+        let planes = |patches: &[RgbImage]| to_nchw(&patches.iter().collect::<Vec<_>>(), self.data_range);
+        Batch { lr: planes(&lr), hr: planes(&hr), padded_patches }
+    }
+
+    /// The patch at a position in the endless stream of epochs.
+    fn patch(&mut self, position: u64, padded_patches: &mut u64) -> (RgbImage, RgbImage) {
+        let per_epoch = (self.images.len() * self.stage.crops_per_image).max(1) as u64;
+        let (epoch, within) = (position / per_epoch, (position % per_epoch) as usize);
+        let slot = self.order(epoch).get(within).copied().unwrap_or(0);
+        let pair = &self.images[slot as usize % self.images.len()];
+        let [seed, stage] = self.key;
+        let mut random = Random::new(&[seed, stage, CROP_STREAM, epoch, u64::from(slot)]);
+        let (patch, scale) = (self.stage.patch_lr, self.scale);
+        let place = |length: usize, random: &mut Random| random.below(length.saturating_sub(patch) + 1);
+        let x = place(pair.lr.width(), &mut random);
+        let y = place(pair.lr.height(), &mut random);
+        let augmentation = Augmentation::new(random.below(AUGMENTATIONS) as u8);
+        if pair.lr.width() < patch || pair.lr.height() < patch {
+            *padded_patches += 1;
+        }
+        let place = |image: &RgbImage, scale: usize| augment(&cut(image, x * scale, y * scale, patch * scale), augmentation);
+        (place(&pair.lr, 1), place(&pair.hr, scale))
+    }
+
+    /// The order of an epoch: slot `i + n·crop` stands for image `i` of `n`.
+    fn order(&mut self, epoch: u64) -> &[u32] {
+        if self.order.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            let [seed, stage] = self.key;
+            let mut slots: Vec<u32> = (0..(self.images.len() * self.stage.crops_per_image) as u32).collect();
+            Random::new(&[seed, stage, ORDER_STREAM, epoch]).shuffle(&mut slots);
+            self.order = Some((epoch, slots));
+        }
+        self.order.as_ref().map_or(&[], |(_, slots)| slots)
+    }
+}
+
+/// A square of `side` pixels; what lies outside the image is zero, as the paper pads small images.
+fn cut(image: &RgbImage, x: usize, y: usize, side: usize) -> RgbImage {
+    if let Some(patch) = image.crop(x, y, side, side) {
+        return patch;
+    }
+    let mut pixels = vec![0; side * side * 3];
+    let width = image.width().saturating_sub(x).min(side) * 3;
+    let rows = image.pixels().chunks_exact(image.width() * 3).skip(y);
+    for (line, row) in pixels.chunks_exact_mut(side * 3).zip(rows) {
+        line[..width].copy_from_slice(&row[x * 3..x * 3 + width]);
+    }
+    match RgbImage::new(side, side, pixels) {
+        Ok(patch) => patch,
+        Err(_) => unreachable!("{side}x{side} pixels were just allocated"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::settings::paper_stage;
+
+    /// An image whose red and green values tell the position of each pixel, in LR pixels.
+    fn pair(width: usize, height: usize, blue: u8) -> LoadedPair {
+        let image = |scale: usize| {
+            let (w, h) = (width * scale, height * scale);
+            let pixel = |at: usize| [(at % w / scale) as u8 + 1, (at / w / scale) as u8 + 1, blue];
+            RgbImage::new(w, h, (0..w * h).flat_map(pixel).collect()).unwrap()
+        };
+        LoadedPair { name: format!("{blue}"), lr: image(1), hr: image(4) }
+    }
+
+    fn stage(patch_lr: usize) -> StageSettings {
+        StageSettings { batch: 4, crops_per_image: 3, ..paper_stage("test", patch_lr) }
+    }
+
+    #[test]
+    fn a_batch_depends_on_nothing_but_its_step() {
+        let (images, stage) = ([pair(20, 15, 1), pair(16, 16, 2)], stage(8));
+        let mut forwards = Sampler::new(&images, &stage, 7, 0, 4, 1.0);
+        let batches: Vec<Batch> = (0..6).map(|step| forwards.batch(step)).collect();
+        let mut backwards = Sampler::new(&images, &stage, 7, 0, 4, 1.0);
+        for step in (0..6).rev() {
+            assert_eq!(backwards.batch(step), batches[step as usize]);
+        }
+        assert_ne!(Sampler::new(&images, &stage, 8, 0, 4, 1.0).batch(0), batches[0]);
+        assert_ne!(Sampler::new(&images, &stage, 7, 1, 4, 1.0).batch(0), batches[0]);
+    }
+
+    #[test]
+    fn lr_and_hr_show_the_same_place_in_every_augmentation() {
+        let (images, stage) = ([pair(20, 15, 1), pair(16, 16, 2)], stage(8));
+        let mut sampler = Sampler::new(&images, &stage, 3, 0, 4, 255.0);
+        for step in 0..12 {
+            let batch = sampler.batch(step);
+            for plane in 0..4 * 3 {
+                for y in 0..32 {
+                    for x in 0..32 {
+                        let hr = batch.hr.data()[(plane * 32 + y) * 32 + x];
+                        assert_eq!(hr, batch.lr.data()[(plane * 8 + y / 4) * 8 + x / 4]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_image_is_cropped_equally_often_in_an_epoch() {
+        let (images, stage) = ([pair(20, 15, 1), pair(16, 16, 2), pair(9, 9, 3), pair(30, 8, 4)], stage(8));
+        let mut sampler = Sampler::new(&images, &stage, 1, 0, 4, 255.0);
+        let mut seen = [0; 5];
+        for step in 0..3 {
+            let batch = sampler.batch(step);
+            for image in 0..4 {
+                seen[batch.lr.data()[(image * 3 + 2) * 64] as usize] += 1;
+            }
+        }
+        assert_eq!(seen, [0, 3, 3, 3, 3]);
+    }
+
+    #[test]
+    fn small_images_are_padded_with_zeros_and_counted() {
+        let (images, stage) = ([pair(5, 12, 9)], stage(8));
+        let batch = Sampler::new(&images, &stage, 1, 0, 4, 255.0).batch(0);
+        assert_eq!(batch.padded_patches, 4);
+        let blue = &batch.lr.data()[2 * 64..3 * 64];
+        assert_eq!(blue.iter().filter(|&&value| value == 9.0).count(), 40);
+        assert_eq!(blue.iter().filter(|&&value| value == 0.0).count(), 24);
+    }
+}
