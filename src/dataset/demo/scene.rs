@@ -682,8 +682,7 @@ fn branch(
     turn: f64,
     length: f64,
     pen: f64,
-    bark: Colour,
-    leaf: Colour,
+    (bark, leaf): (Colour, Colour),
 ) {
     let (dx, dy) = direction(turn);
     let tip = (foot.0 + length * dx, foot.1 + length * dy);
@@ -712,8 +711,7 @@ fn branch(
                 turn + bend,
                 length * shrink,
                 0.66 * pen,
-                bark,
-                leaf,
+                (bark, leaf),
             );
         }
     }
@@ -768,7 +766,7 @@ fn landscape(canvas: &mut Canvas, random: &mut Random) {
         );
         let length = random.within(34.0, 56.0);
         let upwards = -0.25 + random.within(-0.02, 0.02);
-        branch(canvas, random, foot, upwards, length, 0.1 * length, bark, leaf);
+        branch(canvas, random, foot, upwards, length, 0.1 * length, (bark, leaf));
     }
     // A fence or a path of stones along the meadow.
     for post in 0..14 {
