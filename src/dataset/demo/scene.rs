@@ -124,7 +124,7 @@ fn foliage(canvas: &mut Canvas, random: &mut Random) {
     let leafy = random.chance(0.6);
     for _ in 0..1600 {
         let (centre, axis) = (somewhere(canvas, random), direction(random.unit()));
-        let a = random.radius(5.0, 90.0);
+        let a = random.radius(7.0, 100.0);
         let b = a * random.within(0.35, 0.95);
         let mut paint = surface(&palette, random, centre, axis, (a, b));
         if a > 9.0 && random.chance(0.3) {
@@ -370,7 +370,7 @@ fn text(
     ink: Colour,
 ) {
     let (left, top, right, bottom) = area;
-    let pen = size * random.within(0.055, 0.085);
+    let pen = size * random.within(0.06, 0.09);
     let turned = |x: f64, y: f64| {
         (
             left + (x - left) * tilt.0 - (y - top) * tilt.1,
@@ -445,7 +445,7 @@ fn page(canvas: &mut Canvas, random: &mut Random) {
         end: 1.2,
     };
     canvas.behind(rule, Paint::plain(ink));
-    let body = random.within(8.0, 12.0);
+    let body = random.within(12.0, 17.0);
     let body_top = 46.0 + large;
     text(
         canvas,
@@ -456,7 +456,7 @@ fn page(canvas: &mut Canvas, random: &mut Random) {
         tilt,
         ink,
     );
-    let note = random.within(5.5, 8.0);
+    let note = random.within(9.0, 12.0);
     text(
         canvas,
         random,
