@@ -121,9 +121,9 @@ mod tests {
         let mut next = 0u8;
         for _ in 0..height.unsigned_abs().min(16) {
             let mut row: Vec<u8> = (0..width.unsigned_abs().min(16) * 3)
-                .map(|i| next + i as u8)
+                .map(|i| next.wrapping_add(i as u8))
                 .collect();
-            next += row.len() as u8;
+            next = next.wrapping_add(row.len() as u8);
             row.resize(row.len().next_multiple_of(4), 0xee);
             bytes.extend(row);
         }

@@ -312,8 +312,36 @@ mod tests {
         assert!(error.contains("none.png"), "{error}");
     }
 
+    /// Part a of `make_golden.py` cut rows 200..248 and columns 300..364 out of DIV2K's 0901.png as OpenCV decodes it.
+    #[test]
+    fn a_file_of_div2k_decodes_as_opencv_does() {
+        let (Some(whole), Some(part)) = (
+            crate::testing::reference("images/DIV2K_test_LR/0901.png"),
+            crate::testing::reference("golden/a_div2k0901_lr.png"),
+        ) else {
+            return;
+        };
+        let whole = decode_file(&whole).unwrap();
+        assert!(!whole.was_grey);
+        let part = decode_file(&part).unwrap().image;
+        assert_eq!(
+            whole.image.crop(300, 200, 64, 48).unwrap().pixels(),
+            part.pixels()
+        );
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_damaged_bmp_never_panics(at in 2usize..54, value in any::<u8>(), length in 0usize..90) {
+            let mut bytes = b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x03\0\0\0\x02\0\0\0\x01\0\x18\0".to_vec();
+            bytes.resize(78, 0);
+            prop_assert!(decode_bytes(&bytes, "sound").is_ok());
+            bytes[at] = value;
+            bytes.resize(length, 7);
+            let _ = decode_bytes(&bytes, "damaged");
+        }
 
         #[test]
         fn what_is_encoded_is_decoded(width in 1usize..40, height in 1usize..40, seed in any::<u64>()) {

@@ -7,8 +7,7 @@ use crate::fsio;
 
 /// The bytes of a PNG file holding `image`: 8-bit RGB, no metadata, the same bytes for the same pixels on every machine.
 ///
-/// The compressor is the one made for speed on filtered image rows (fdeflate): hundreds of 2K images are written, and the
-/// best setting would cost some twenty times the time for a few per cent of size.
+/// The compressor is the one made for speed on filtered image rows (fdeflate): one evaluation may write hundreds of 2K images.
 pub fn encode_png(image: &RgbImage) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(image.pixels().len() / 2 + 1024);
     #[expect(

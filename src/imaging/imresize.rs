@@ -15,9 +15,10 @@ use super::{Error, RgbImage};
 /// What lies outside the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Border {
-    /// The image mirrored, its edge pixel repeated: MATLAB since about 2010, and so DIV2K, and Set5 as the EDSR authors distribute it.
+    /// The image mirrored, its edge pixel repeated: MATLAB's `imresize` today, and the LR images of Set5 as the EDSR and IMDN authors distribute
+    /// them. Taken for DIV2K too; only the two outermost LR pixels depend on it.
     Mirror,
-    /// The edge pixel repeated for ever: the LR images of the SelfExSR repository (Set5, Set14, BSD100, Urban100), made with an older MATLAB.
+    /// The edge pixel repeated for ever: the LR images of the SelfExSR repository of 2015 (Set5, Set14, BSD100, Urban100).
     Clamp,
 }
 
