@@ -236,13 +236,13 @@ fn contradiction(challenge: &Challenge) -> Option<String> {
             return Some(format!("two rules have the id `{}`", rule.id));
         }
         match &rule.check {
-            Check::PsnrAtLeast { image_set, .. } => {
-                if !challenge.image_sets.iter().any(|set| &set.id == image_set) {
-                    return Some(format!(
-                        "rule `{}` names the unknown image set `{image_set}`",
-                        rule.id
-                    ));
-                }
+            Check::PsnrAtLeast { image_set, .. }
+                if !challenge.image_sets.iter().any(|set| &set.id == image_set) =>
+            {
+                return Some(format!(
+                    "rule `{}` names the unknown image set `{image_set}`",
+                    rule.id
+                ));
             }
             Check::CannotBeMeasured { .. } | Check::MemoryBeside { .. } if rule.binding => {
                 return Some(format!(

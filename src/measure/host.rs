@@ -201,14 +201,13 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_peak_is_at_least_what_was_touched() {
+        // Other tests of this process may reset the mark or free memory at any time; what is resident now bounds it from below
+        // all the same.
         let mut probe = HostProbe;
-        let fresh = probe.reset_peak_memory();
-        let before = probe.peak_memory_bytes().unwrap();
+        probe.reset_peak_memory();
         let block = std::hint::black_box(vec![1u8; 64 << 20]);
-        let after = probe.peak_memory_bytes().unwrap();
+        let peak = probe.peak_memory_bytes().unwrap();
         assert!(block.iter().all(|&byte| byte == 1));
-        // Without a reset the earlier peak may hide the new block, with one it must show.
-        let least = if fresh { before + (60 << 20) } else { before };
-        assert!(after >= least, "{before} then {after}");
+        assert!(peak >= 64 << 20, "{peak}");
     }
 }
