@@ -223,12 +223,17 @@ impl Judge<'_> {
         let rounded = claim.published.round_like_printed(value);
         let printed = claim.published.digits();
         let agrees = rounded == printed;
+        let rounding = if rounded == count.to_string() {
+            ""
+        } else {
+            &format!(", which rounds to {rounded}")
+        };
         let against = if agrees {
             "as printed".to_owned()
         } else {
             format!("{printed} was printed")
         };
-        let how = format!("`{architecture}` counted exactly: {count}, which rounds to {rounded}: {against}");
+        let how = format!("`{architecture}` counted exactly: {count}{rounding}: {against}");
         Outcome::attempted(agrees, value, how)
     }
 
