@@ -38,3 +38,42 @@ pub fn run(args: Args) -> Result<(), CliError> {
     }
     Ok(output::result(&render_markdown(&report))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::ExitCode;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn arguments_are_a_run_and_a_switch() {
+        let parse = |line: &[&str]| Program::try_parse_from(line).map(|program| program.args);
+        let args = parse(&["report", "runs/demo", "--json"]).unwrap();
+        assert_eq!((args.run, args.json), (PathBuf::from("runs/demo"), true));
+        assert!(!parse(&["report", "runs/demo"]).unwrap().json);
+        assert!(parse(&["report"]).is_err());
+    }
+
+    #[test]
+    fn a_run_without_a_report_is_a_data_error_that_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = run(Args {
+            run: folder.path().to_path_buf(),
+            json: false,
+        })
+        .unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::Data);
+        assert!(
+            error.to_string().contains("make one with `esr reproduce`"),
+            "{error}"
+        );
+        assert!(error.to_string().contains("report.json"), "{error}");
+    }
+}

@@ -817,4 +817,25 @@ mod tests {
         );
         assert_eq!(number.half_unit(), 0.005);
     }
+
+    #[test]
+    fn released_weights_are_the_files_that_the_manifest_names() {
+        let Some(folder) = crate::testing::reference("weights") else {
+            return;
+        };
+        let paper = Paper::built_in().unwrap();
+        let released: Vec<_> = paper
+            .weights
+            .values()
+            .filter_map(|w| Some((w.file.as_ref()?, w.sha256.as_ref()?)))
+            .collect();
+        assert_eq!(released.len(), 2);
+        for (file, sha256) in released {
+            assert_eq!(
+                &crate::fsio::sha256_file(&folder.join(file)).unwrap(),
+                sha256,
+                "{file}"
+            );
+        }
+    }
 }

@@ -4,16 +4,18 @@
 //! attempted", with what would attempt it. The invariant: nothing is reproduced by a number that was obtained under other
 //! conditions than the published one.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::inputs::{Interval, SetEvaluation, TrainingSummary};
 use crate::graph::inspection::Inspection;
-use crate::manifest::paper::{Claim, Paper, Published, Quantity, Recipe, Reproduction, Tolerance, Weights};
+use crate::manifest::paper::{Claim, Paper, Quantity, Recipe, Reproduction, Tolerance, Weights};
 
 /// What a run found, for [`judge`].
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// The profile, for "not attempted in profile `demo`".
+    /// The profile, for "not in profile `demo`".
     pub profile: String,
     /// Exact counts, found by their model's architecture. See [`Paper::inspected_architectures`].
     pub inspections: Vec<Inspection>,
@@ -84,7 +86,7 @@ pub struct ClaimResult {
     pub published: String,
     /// The value found, unrounded, in `unit`; `None` when not attempted (or infinite).
     pub measured: Option<f64>,
-    /// How many decimals a person should be shown: as many as were printed, more where the digits would hide a difference.
+    /// How many decimals were printed: as many as a person is shown of `measured`.
     pub decimals: usize,
     /// A value found under other conditions, for information only: it decides nothing.
     pub elsewhere: Option<Elsewhere>,
@@ -156,12 +158,7 @@ impl Judge<'_> {
                 baseline,
                 images,
             } => self.ratio(claim, candidate, baseline, images),
-            Reproduction::OtherHardware { .. } => Outcome::not_attempted(format!(
-                "not attempted in profile `{}`: {}",
-                self.evidence.profile,
-                self.paper.how_to(claim)
-            )),
-            Reproduction::NotPublic(_) | Reproduction::Limit(_) => {
+            Reproduction::OtherHardware { .. } | Reproduction::NotPublic(_) | Reproduction::Limit(_) => {
                 Outcome::not_attempted(self.paper.how_to(claim))
             }
         };
@@ -182,7 +179,7 @@ impl Judge<'_> {
             status: outcome.status,
             published: claim.published.text.clone(),
             measured: outcome.measured,
-            decimals: shown_decimals(&claim.published, &outcome),
+            decimals: claim.published.decimals,
             elsewhere: outcome.elsewhere,
             how: outcome.how,
         }
@@ -193,10 +190,7 @@ impl Judge<'_> {
     }
 
     fn not_in_profile(&self, claim: &Claim) -> Outcome {
-        self.not_attempted(
-            claim,
-            &format!("not attempted in profile `{}`", self.evidence.profile),
-        )
+        self.not_attempted(claim, &format!("not in profile `{}`", self.evidence.profile))
     }
 
     fn inspection(&self, claim: &Claim, architecture: &str) -> Outcome {
@@ -229,13 +223,17 @@ impl Judge<'_> {
         let rounded = claim.published.round_like_printed(value);
         let printed = claim.published.digits();
         let agrees = rounded == printed;
+        let rounding = if rounded == count.to_string() {
+            ""
+        } else {
+            &format!(", which rounds to {rounded}")
+        };
         let against = if agrees {
             "as printed".to_owned()
         } else {
-            format!("not {printed}")
+            format!("{printed} was printed")
         };
-        let how =
-            format!("`{architecture}` counted exactly: {count}, printed like this {rounded}, {against}");
+        let how = format!("`{architecture}` counted exactly: {count}{rounding}: {against}");
         Outcome::attempted(agrees, value, how)
     }
 
@@ -432,7 +430,7 @@ fn departures(training: &TrainingSummary, recipe: &Recipe) -> Vec<String> {
     }
     if training.stages.len() != recipe.stages.len() {
         found.push(format!(
-            "{} stages instead of {}",
+            "stages: {} instead of {}",
             training.stages.len(),
             recipe.stages.len()
         ));
@@ -454,16 +452,400 @@ fn departures(training: &TrainingSummary, recipe: &Recipe) -> Vec<String> {
     if !training.completed {
         found.push("not finished".to_owned());
     }
+    // Two stages often depart in the same way, which need not be said twice.
+    let mut said = BTreeSet::new();
+    found.retain(|departure| said.insert(departure.clone()));
     found
 }
 
-/// As many decimals as were printed; one more, up to four more, where a difference would not show.
-fn shown_decimals(published: &Published, outcome: &Outcome) -> usize {
-    let printed = published.decimals;
-    match (outcome.status, outcome.measured) {
-        (ClaimStatus::Differs, Some(value)) => (printed..printed + 4)
-            .find(|&decimals| format!("{value:.decimals$}") != format!("{:.decimals$}", published.value))
-            .unwrap_or(printed),
-        _ => printed,
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::fixtures;
+    use super::*;
+
+    const TEAM26: &str = "c8bd64b7eebe5d955c00fb5626385e13fa5775518be77a265f3f74b5e33e55a7";
+
+    fn results(evidence: &Evidence) -> BTreeMap<String, ClaimResult> {
+        let paper = Paper::built_in().unwrap();
+        judge(&paper, evidence)
+            .into_iter()
+            .map(|result| (result.id.clone(), result))
+            .collect()
+    }
+
+    fn evidence() -> Evidence {
+        Evidence {
+            profile: "verify".to_owned(),
+            ..Evidence::default()
+        }
+    }
+
+    fn valid_set(sha256: &str, mean_db: f64) -> SetEvaluation {
+        let names: Vec<String> = (801..=900).map(|n| format!("{n:04}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        fixtures::evaluation("imdn:blocks=7", Some(sha256), "div2k-valid", &names, mean_db)
+    }
+
+    #[test]
+    fn exact_counts_reproduce_when_they_print_as_published() {
+        let found = results(&Evidence {
+            inspections: (4..=8).map(fixtures::imdn_inspection).collect(),
+            ..evidence()
+        });
+        let check = |id: &str, published: &str, measured: f64| {
+            let claim = &found[id];
+            assert_eq!(claim.published, published, "{id}");
+            assert_eq!(claim.measured, Some(measured), "{id}");
+            assert_eq!(claim.status, ClaimStatus::Reproduced, "{id}: {}", claim.how);
+        };
+        check("table3.blocks8.parameters", "0.8939", 0.893936);
+        check("table3.blocks7.parameters", "0.7905", 0.790496);
+        check("table3.blocks6.parameters", "0.6871", 0.687056);
+        check("table3.blocks5.parameters", "0.5836", 0.583616);
+        check("table3.blocks4.parameters", "0.4802", 0.480176);
+        check("table4.pruning.flops", "51.76", 51.75771136);
+        check("table4.target.flops", "58.53", 58.53151232);
+        check("table4.target.parameters", "≤ 0.8939", 0.893936);
+        check("table4.target.convolutions", "43", 43.0);
+        check("official-2022.xilinxsr.parameters", "0.790", 0.790496);
+        check("official-2022.xilinxsr.activations", "136.31", 136.31488);
+        check("official-2022.xilinxsr.convolutions", "38", 38.0);
+        check("official-2022.baseline.activations", "154.14", 154.140672);
+        assert_eq!(
+            found["table3.blocks7.parameters"].how,
+            "`imdn:blocks=7` counted exactly: 790496, which rounds to 0.7905: as printed"
+        );
+        // The paper's own count of convolutions is the one number that does not hold.
+        let differing: Vec<_> = found
+            .values()
+            .filter(|claim| claim.status == ClaimStatus::Differs)
+            .collect();
+        assert_eq!(differing.len(), 1);
+        assert_eq!(differing[0].id, "table4.pruning.convolutions");
+        assert_eq!(
+            (differing[0].published.as_str(), differing[0].measured),
+            ("37", Some(38.0))
+        );
+        assert!(
+            differing[0].how.contains("known discrepancy `convolutions`"),
+            "{}",
+            differing[0].how
+        );
+    }
+
+    #[test]
+    fn a_count_one_digit_off_differs_and_shows_it() {
+        let mut inspection = fixtures::imdn_inspection(7);
+        inspection.parameters = 790_551;
+        let found = results(&Evidence {
+            inspections: vec![inspection.clone()],
+            ..evidence()
+        });
+        assert_eq!(found["table3.blocks7.parameters"].status, ClaimStatus::Differs);
+        assert_eq!(found["table3.blocks7.parameters"].decimals, 4);
+        // 790,549 still prints as 0.7905.
+        inspection.parameters = 790_549;
+        let found = results(&Evidence {
+            inspections: vec![inspection],
+            ..evidence()
+        });
+        assert_eq!(found["table3.blocks7.parameters"].status, ClaimStatus::Reproduced);
+    }
+
+    #[test]
+    fn work_counted_at_another_size_is_not_attempted_but_parameters_are() {
+        let mut inspection = fixtures::imdn_inspection(7);
+        inspection.input_width = 510;
+        let found = results(&Evidence {
+            inspections: vec![inspection],
+            ..evidence()
+        });
+        let flops = &found["table4.pruning.flops"];
+        assert_eq!((flops.status, flops.measured), (ClaimStatus::NotAttempted, None));
+        assert!(
+            flops
+                .how
+                .starts_with("counted at 510x256, published at 256x256: `esr inspect"),
+            "{}",
+            flops.how
+        );
+        assert_eq!(found["table4.pruning.parameters"].status, ClaimStatus::Reproduced);
+    }
+
+    #[test]
+    fn released_weights_reproduce_within_half_a_digit_and_the_slack() {
+        let status = |db: f64| {
+            let evaluations = vec![valid_set(TEAM26, db)];
+            results(&Evidence {
+                evaluations,
+                ..evidence()
+            })["table1.this-paper.psnr_valid"]
+                .clone()
+        };
+        for (db, expected) in [
+            (29.05, ClaimStatus::Reproduced),
+            (29.0451, ClaimStatus::Reproduced),
+            (29.0559, ClaimStatus::Reproduced),
+            (29.0439, ClaimStatus::Differs),
+            (29.0561, ClaimStatus::Differs),
+        ] {
+            let claim = status(db);
+            assert_eq!(
+                (claim.status, claim.measured),
+                (expected, Some(db)),
+                "{}",
+                claim.how
+            );
+        }
+    }
+
+    #[test]
+    fn an_evaluation_on_other_images_or_of_other_weights_never_counts() {
+        let claim = |set: SetEvaluation| {
+            let found = results(&Evidence {
+                evaluations: vec![set],
+                ..evidence()
+            });
+            let claim = found["table1.this-paper.psnr_valid"].clone();
+            assert_eq!(
+                (claim.status, claim.measured),
+                (ClaimStatus::NotAttempted, None),
+                "{}",
+                claim.how
+            );
+            claim.how
+        };
+        let mut other_set = valid_set(TEAM26, 29.05);
+        other_set.image_set = "demo".to_owned();
+        assert!(claim(other_set).starts_with("evaluated on demo, published on div2k-valid: `esr evaluate"));
+        let mut fewer = valid_set(TEAM26, 29.05);
+        fewer.evaluation.images.pop();
+        assert!(claim(fewer).starts_with("the 99 evaluated images are not exactly the 100 of div2k-valid"));
+        let mut border = valid_set(TEAM26, 29.05);
+        border.evaluation.border = 0;
+        assert!(claim(border).contains("border of 0 pixels"));
+        assert!(
+            claim(valid_set(&"0".repeat(64), 29.05))
+                .starts_with("not in profile `verify`: `esr evaluate --model team26_imdn_nb7.pth")
+        );
+    }
+
+    #[test]
+    fn an_infinite_mean_differs() {
+        let mut set = valid_set(TEAM26, 29.05);
+        set.evaluation.mean.psnr_rgb_db = None;
+        let found = results(&Evidence {
+            evaluations: vec![set],
+            ..evidence()
+        });
+        let claim = &found["table1.this-paper.psnr_valid"];
+        assert_eq!((claim.status, claim.measured), (ClaimStatus::Differs, None));
+        assert!(claim.how.contains("infinite"));
+    }
+
+    #[test]
+    fn set5_and_bicubic_are_judged_like_the_rest() {
+        let names = ["baby", "bird", "butterfly", "head", "woman"];
+        // The means of the official code, from the table of per-image values that it made.
+        let sets = vec![
+            fixtures::evaluation("imdn:blocks=7", Some(TEAM26), "set5", &names, 30.291296),
+            fixtures::evaluation("bicubic", None, "set5", &names, 26.694722),
+        ];
+        let found = results(&Evidence {
+            evaluations: sets,
+            ..evidence()
+        });
+        assert_eq!(
+            found["official-code.xilinxsr.psnr_set"].status,
+            ClaimStatus::Reproduced
+        );
+        assert_eq!(
+            found["official-code.bicubic.psnr_set"].status,
+            ClaimStatus::Reproduced
+        );
+        assert_eq!(
+            found["official-code.baseline.psnr_set"].status,
+            ClaimStatus::NotAttempted
+        );
+    }
+
+    #[test]
+    fn a_training_counts_only_by_the_published_recipe() {
+        let trained = "ab".repeat(32);
+        let published = fixtures::published_training(&trained);
+        let claim = |training: &TrainingSummary, db: f64| {
+            let found = results(&Evidence {
+                evaluations: vec![valid_set(&trained, db)],
+                trainings: vec![training.clone()],
+                ..evidence()
+            });
+            found["table2.two-stage.psnr_valid"].clone()
+        };
+        assert_eq!(claim(&published, 29.05).status, ClaimStatus::Reproduced);
+        assert_eq!(claim(&published, 29.02).status, ClaimStatus::Reproduced);
+        assert_eq!(claim(&published, 29.01).status, ClaimStatus::Differs);
+
+        let departing = |change: fn(&mut TrainingSummary), reason: &str| {
+            let mut training = published.clone();
+            change(&mut training);
+            let result = claim(&training, 29.05);
+            assert_eq!(
+                (result.status, result.measured),
+                (ClaimStatus::NotAttempted, None)
+            );
+            assert!(result.how.contains(reason), "{}", result.how);
+            assert!(
+                result.how.contains("`make reproduce PROFILE=paper`"),
+                "{}",
+                result.how
+            );
+        };
+        departing(
+            |t| t.architecture = "imdn:blocks=2".to_owned(),
+            "`imdn:blocks=2` instead of",
+        );
+        departing(|t| t.training_images = 14, "14 images instead of 3450");
+        departing(|t| t.completed = false, "not finished");
+        departing(|t| t.stages.truncate(1), "stages: 1 instead of 2");
+        departing(
+            |t| t.stages[1].lr_patch = 48,
+            "LR patches of 48 pixels instead of 160",
+        );
+        departing(|t| t.stages[0].batch = 4, "batches of 4 instead of 32");
+        departing(|t| t.stages[0].epochs = 0.5, "0.5 epochs instead of 500");
+        departing(|t| t.weights_sha256 = None, "its weights were not saved");
+    }
+
+    #[test]
+    fn a_training_without_its_evaluation_is_not_attempted() {
+        let trainings = vec![fixtures::published_training(&"ab".repeat(32))];
+        let found = results(&Evidence {
+            trainings,
+            evaluations: vec![valid_set(TEAM26, 29.05)],
+            ..evidence()
+        });
+        assert_eq!(
+            found["table2.two-stage.psnr_valid"].status,
+            ClaimStatus::NotAttempted
+        );
+        // The released weights are evidence of their own claim only, not of a training.
+        assert_eq!(
+            found["table1.this-paper.psnr_valid"].status,
+            ClaimStatus::Reproduced
+        );
+    }
+
+    fn ratio(device: &str, validity: &str, inputs: &[&str], median: f64) -> RuntimeRatio {
+        RuntimeRatio {
+            candidate: "imdn:blocks=7".to_owned(),
+            baseline: "imdn:blocks=8".to_owned(),
+            inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
+            ratio: Interval {
+                median,
+                low: median - 0.002,
+                high: median + 0.002,
+            },
+            validity: validity.to_owned(),
+            device: device.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_ratio_counts_only_from_a_valid_measurement_on_a_gpu_and_the_same_images() {
+        const ID: &str = "derived.blocks7-to-blocks8.runtime_ratio";
+        let claim = |found: RuntimeRatio| {
+            results(&Evidence {
+                ratios: vec![found],
+                ..evidence()
+            })[ID]
+                .clone()
+        };
+        let valid = ["div2k-valid"];
+        assert_eq!(
+            claim(ratio("cuda:0", "valid", &valid, 0.98)).status,
+            ClaimStatus::Reproduced
+        );
+        assert_eq!(
+            claim(ratio("cuda:0", "valid", &valid, 0.97)).status,
+            ClaimStatus::Reproduced
+        );
+        assert_eq!(
+            claim(ratio("cuda:0", "valid", &valid, 0.96)).status,
+            ClaimStatus::Differs
+        );
+        for (found, why) in [
+            (
+                ratio("cpu", "valid", &valid, 0.989),
+                "measured on cpu, published on a GPU: `esr measure",
+            ),
+            (
+                ratio("cuda:0", "throttled", &valid, 0.989),
+                "the measurement is throttled, not valid",
+            ),
+            (
+                ratio("cuda:0", "valid", &["256x256"], 0.989),
+                "measured on 256x256, published on div2k-valid",
+            ),
+        ] {
+            let claim = claim(found);
+            assert_eq!((claim.status, claim.measured), (ClaimStatus::NotAttempted, None));
+            assert!(claim.how.starts_with(why), "{}", claim.how);
+            assert_eq!(claim.elsewhere.map(|found| found.value), Some(0.989));
+        }
+        let nan = claim(ratio("cuda:0", "valid", &valid, f64::NAN));
+        assert_eq!((nan.status, nan.elsewhere), (ClaimStatus::NotAttempted, None));
+        let mut other = ratio("cuda:0", "valid", &valid, 0.989);
+        other.candidate = "imdn:blocks=2".to_owned();
+        assert!(claim(other).how.starts_with("not in profile `verify`"));
+        let both = ratio("cuda:0", "valid", &["div2k-valid", "div2k-test"], 0.95);
+        let found = results(&Evidence {
+            ratios: vec![both],
+            ..evidence()
+        });
+        assert_eq!(
+            found["official-2022.xilinxsr-to-baseline.runtime_ratio"].status,
+            ClaimStatus::Reproduced
+        );
+    }
+
+    #[test]
+    fn what_nobody_can_attempt_says_why() {
+        let found = results(&evidence());
+        assert!(
+            found
+                .values()
+                .all(|claim| claim.status == ClaimStatus::NotAttempted && claim.measured.is_none())
+        );
+        let how = |id: &str| found[id].how.as_str();
+        assert_eq!(
+            how("table1.this-paper.runtime_valid"),
+            "only on the organisers' GPU (Titan Xp class); \
+             the ratio to the baseline is claim `derived.blocks7-to-blocks8.runtime_ratio`"
+        );
+        assert!(how("table1.this-paper.psnr_test").contains("not public"));
+        assert!(how("table1.rainbow.psnr_valid").contains("another team's model"));
+        assert!(how("table1.target.psnr_valid").contains("`esr check --year 2022 RUN`"));
+        assert!(how("table5.patch160.epoch").contains("the authors' training machine"));
+        assert!(how("table4.ofa.parameters").contains("neither the architecture"));
+        assert!(how("table3.blocks4.parameters").contains("`esr inspect imdn:blocks=4 --size 256x256`"));
+    }
+
+    #[test]
+    fn absolute_times_are_never_reproduced_whatever_the_evidence() {
+        let found = results(&Evidence {
+            ratios: vec![ratio("cuda:0", "valid", &["div2k-valid"], 0.989)],
+            inspections: (4..=8).map(fixtures::imdn_inspection).collect(),
+            evaluations: vec![valid_set(TEAM26, 29.05)],
+            trainings: vec![fixtures::published_training(TEAM26)],
+            ..evidence()
+        });
+        for claim in found
+            .values()
+            .filter(|claim| ["ms", "s", "MB", "MiB"].contains(&claim.unit.as_str()))
+        {
+            assert_eq!(claim.status, ClaimStatus::NotAttempted, "{}", claim.id);
+        }
     }
 }

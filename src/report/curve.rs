@@ -249,17 +249,20 @@ mod tests {
             (1, 1)
         );
 
-        let many: Vec<_> = (0..500)
+        let many: Vec<_> = (0..101)
             .map(|i| {
                 point(
-                    i * 20,
+                    i * 100,
                     0.1 / (1.0 + i as f64 / 20.0),
-                    (i % 50 == 0).then_some(24.0 + i as f64 / 100.0),
+                    (i % 10 == 0).then_some(28.0 - 40.0 / (10.0 + i as f64)),
                 )
             })
             .collect();
         let many = render_svg_curve(&many);
         assert_well_formed(&many);
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!("curve", many);
+        });
         assert!(
             many.contains("10,000") && many.contains("PSNR (RGB), dB") && many.contains("optimiser steps")
         );

@@ -250,3 +250,68 @@ fn summarise(found: SetEvaluation, bicubic: Option<SetEvaluation>) -> Evaluation
         weights_sha256: evaluation.model.weights_sha256,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+
+    fn report_with(bicubic: Item<SetEvaluation>) -> Report {
+        let mut inputs = ReportInputs::new("demo");
+        inputs.evaluation = Ok(fixtures::evaluation(
+            "imdn:blocks=2",
+            None,
+            "demo",
+            &["a", "b"],
+            27.5,
+        ));
+        inputs.bicubic = bicubic;
+        Report::new(&Paper::built_in().unwrap(), &Evidence::default(), inputs)
+    }
+
+    #[test]
+    fn a_gain_needs_bicubic_on_the_same_images() {
+        let bicubic = |names: &[&str]| fixtures::evaluation("bicubic", None, "demo", names, 26.25);
+        let found = report_with(Ok(bicubic(&["b", "a"]))).evaluation.unwrap();
+        assert_eq!(
+            (found.bicubic_psnr_rgb_db, found.gain_db),
+            (Some(26.25), Some(1.25))
+        );
+        assert_eq!(found.images[1].bicubic_psnr_rgb_db, Some(26.25));
+
+        let mut other_pixels = bicubic(&["a", "b"]);
+        other_pixels.evaluation.images[0].hr_pixels_sha256 = "other".to_owned();
+        let mut other_border = bicubic(&["a", "b"]);
+        other_border.evaluation.border = 0;
+        for (bicubic, reason) in [
+            (Ok(bicubic(&["a"])), "other images"),
+            (Ok(other_pixels), "other images"),
+            (Ok(other_border), "another scale or border"),
+            (Err(Absent::because("out of time")), "out of time"),
+        ] {
+            let report = report_with(bicubic);
+            let why = report.why_absent("evaluation.bicubic_psnr_rgb_db").to_owned();
+            assert!(why.contains(reason), "{why}");
+            let found = report.evaluation.unwrap();
+            assert_eq!(
+                (found.psnr_rgb_db, found.bicubic_psnr_rgb_db, found.gain_db),
+                (Some(27.5), None, None)
+            );
+        }
+    }
+
+    #[test]
+    fn a_newer_report_is_refused_and_this_one_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = fixtures::report();
+        super::super::files::write(folder.path(), &report).unwrap();
+        assert_eq!(super::super::files::read(folder.path()).unwrap(), report);
+        let path = folder.path().join("report.json");
+        let newer = std::fs::read_to_string(&path)
+            .unwrap()
+            .replacen("\"schema\": 1", "\"schema\": 2", 1);
+        std::fs::write(&path, newer).unwrap();
+        let refused = super::super::files::read(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains("has schema 2 of a report"), "{refused}");
+    }
+}

@@ -58,3 +58,35 @@ pub fn render(run: &Path, report: &Report) -> Result<Vec<&'static str>, fsio::Er
     }
     Ok(changed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_rendered_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let report = fixtures::report();
+        write(folder.path(), &report).unwrap();
+        assert_eq!(render(folder.path(), &report).unwrap(), Vec::<&str>::new());
+        std::fs::write(folder.path().join(MARKDOWN), "edited").unwrap();
+        std::fs::remove_file(folder.path().join(CURVE)).unwrap();
+        assert_eq!(render(folder.path(), &report).unwrap(), [CURVE, MARKDOWN]);
+        let text = std::fs::read_to_string(folder.path().join(MARKDOWN)).unwrap();
+        assert_eq!(text, render_markdown(&report));
+        assert!(text.contains(&format!("]({CURVE})")));
+    }
+
+    #[test]
+    fn without_a_training_there_is_no_curve() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &fixtures::empty_report()).unwrap();
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, [JSON, MARKDOWN]);
+    }
+}

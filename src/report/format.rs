@@ -6,7 +6,7 @@ pub(super) fn group_thousands(digits: &str) -> String {
     let sign_length = usize::from(digits.starts_with(['-', '+']));
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > sign_length && index < whole_length && (whole_length - index) % 3 == 0 {
+        if index > sign_length && index < whole_length && (whole_length - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);

@@ -143,13 +143,12 @@ fn stages(report: &Report) -> String {
         let status = match stage.status {
             StageStatus::Done => "done",
             StageStatus::Skipped => "skipped (unchanged)",
-            StageStatus::Failed => "**failed**",
+            StageStatus::Failed => "failed",
             StageStatus::NotRun => "not run",
         };
-        // The status is ours and carries markup of its own, which `row` would escape.
         grid.row([
             stage.name.clone(),
-            status.replace("**", ""),
+            status.to_owned(),
             stage.seconds.map_or(NONE.to_owned(), seconds),
             stage.reason.clone().unwrap_or_default(),
         ]);
@@ -668,4 +667,130 @@ fn signed(value: Option<f64>) -> String {
 
 fn with_unit(value: &str, unit: &str) -> String {
     format!("{value} {unit}").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+    use crate::fsio::Artefact;
+    use crate::manifest::paper::Paper;
+    use crate::report::inputs::{Absent, ReportInputs};
+    use crate::report::{Evidence, judge};
+
+    #[test]
+    fn a_whole_report_reads_like_this() {
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!("small_report", render_markdown(&fixtures::report()));
+        });
+    }
+
+    #[test]
+    fn every_table_line_has_every_cell() {
+        for report in [fixtures::report(), fixtures::empty_report()] {
+            let mut columns = None;
+            for line in render_markdown(&report).lines() {
+                let cells = line.replace("\\|", "").matches('|').count();
+                if !line.starts_with('|') {
+                    assert_eq!(cells, 0, "a pipe outside a table: {line}");
+                    columns = None;
+                    continue;
+                }
+                assert_eq!(*columns.get_or_insert(cells), cells, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_with_nothing_says_so_everywhere() {
+        let mut inputs = ReportInputs::new("demo");
+        inputs.measurement = Err(Absent::because("the machine was | too busy"));
+        let paper = Paper::built_in().unwrap();
+        let report = Report::new(
+            &paper,
+            &Evidence {
+                profile: "demo".into(),
+                ..Evidence::default()
+            },
+            inputs,
+        );
+        let items: Vec<_> = report.absent.iter().map(|absent| absent.item.as_str()).collect();
+        let all = [
+            "evaluation",
+            "collapse",
+            "model",
+            "paper_model",
+            "measurement",
+            "verdict",
+            "training",
+            "provenance",
+        ];
+        assert_eq!(items, all);
+        let text = render_markdown(&report);
+        assert!(text.contains("Not measured: the machine was \\| too busy."));
+        assert!(text.contains("**No model was evaluated**: the run did not hand it in."));
+        for said in [
+            "Collapse: not measured: ",
+            "No training: ",
+            "Not checked: ",
+            "Not recorded: ",
+            "No files were recorded",
+            "No settings were recorded",
+            "No stage was recorded",
+            "This run's model was not counted: ",
+            "Of 129 published numbers, 0 were reproduced, 0 differ, and 129 were not attempted",
+        ] {
+            assert!(text.contains(said), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_json_carries_the_contract_and_renders_the_same_again() {
+        let report = fixtures::report();
+        let json = serde_json::to_string(&report).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["schema"], Report::SCHEMA);
+        assert_eq!(value["profile"], "demo");
+        assert_eq!(value["stages"][0]["name"], "generate");
+        assert_eq!(value["stages"][0]["status"], "done");
+        assert!(value["stages"][0]["seconds"].is_f64());
+        assert_eq!(value["evaluation"]["psnr_rgb_db"], 27.5);
+        assert_eq!(value["evaluation"]["bicubic_psnr_rgb_db"], 26.25);
+        assert_eq!(value["evaluation"]["gain_db"], 1.25);
+        assert!(value["collapse"]["max_abs_difference"].is_f64());
+        let claims = value["claims"].as_array().unwrap();
+        let claim = claims
+            .iter()
+            .find(|claim| claim["id"] == "table3.blocks7.parameters")
+            .unwrap();
+        assert_eq!(claim["status"], "reproduced");
+        assert_eq!(claim["published"], "0.7905");
+        assert_eq!(claim["measured"], 0.790496);
+        assert!(claim["how"].as_str().unwrap().contains("790496"));
+        let again: Report = serde_json::from_str(&json).unwrap();
+        assert_eq!(again, report);
+        assert_eq!(render_markdown(&again), render_markdown(&report));
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let report = fixtures::report();
+        let paper = Paper::built_in().unwrap();
+        assert_eq!(
+            report.claim_counts.total(),
+            judge(&paper, &Evidence::default()).len()
+        );
+        let by_table: usize = report
+            .tables
+            .iter()
+            .map(|table| {
+                report
+                    .claims
+                    .iter()
+                    .filter(|claim| claim.table == table.id)
+                    .count()
+            })
+            .sum();
+        assert_eq!(by_table, report.claims.len());
+    }
 }

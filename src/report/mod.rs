@@ -8,6 +8,8 @@ pub mod claims;
 pub mod curve;
 pub mod document;
 pub mod files;
+#[cfg(test)]
+mod fixtures;
 mod format;
 pub mod inputs;
 pub mod markdown;
