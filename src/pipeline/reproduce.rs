@@ -143,7 +143,7 @@ pub fn reproduce(
         settings,
         threads,
         machine: Machine::detect(),
-        paper: Paper::load()?,
+        paper: Paper::built_in()?,
         folders,
         names,
         records: Vec::new(),
@@ -156,6 +156,33 @@ pub fn reproduce(
 
 /// Settings files are short.
 const SETTINGS_LIMIT_BYTES: u64 = 1 << 20;
+
+/// A copy of released weights, byte for byte: their hash identifies them.
+const RELEASED_FILE: &str = "released.pth";
+
+/// The file of the run's model, ready to be run: trained and collapsed, or released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ModelFile {
+    Collapsed,
+    Released,
+}
+
+impl ModelFile {
+    fn of(settings: &RunSettings) -> Self {
+        match settings.training {
+            Some(_) => Self::Collapsed,
+            None => Self::Released,
+        }
+    }
+
+    /// Its name in the run directory.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Collapsed => "collapsed.safetensors",
+            Self::Released => RELEASED_FILE,
+        }
+    }
+}
 
 struct Walk<'a> {
     run: &'a Path,
@@ -208,28 +235,30 @@ impl Walk<'_> {
             })?;
         } else if let Some(released) = &settings.released {
             let inputs = BTreeMap::from([("released".to_owned(), released.sha256.clone())]);
-            self.stage("import", inputs, &["collapsed.safetensors"], |_| {
-                stages::import(data, released, &run.join("collapsed.safetensors"))
+            self.stage("import", inputs, &[RELEASED_FILE], |_| {
+                stages::import(data, released, &run.join(RELEASED_FILE))
             })?;
         }
+        let model_file = ModelFile::of(settings);
+        let model_path = run.join(model_file.name());
 
-        let architectures = self.paper.inspected_architectures();
-        let inputs = self.with(self.file_inputs(&["collapsed.safetensors"])?, "paper", &architectures.join("\n"));
-        self.stage("inspect", inputs, &["inspection.json", "paper"], |_| stages::inspect(run, &architectures))?;
+        let architectures: Vec<String> = self.paper.inspected_architectures().into_iter().map(str::to_owned).collect();
+        let inputs = self.with(self.file_inputs(&[model_file.name()])?, "paper", &architectures.join("\n"));
+        self.stage("inspect", inputs, &["inspection.json", "paper"], |_| stages::inspect(run, &model_path, &architectures))?;
 
-        let inputs = self.with_hash(self.file_inputs(&["collapsed.safetensors"])?, "valid", valid_hash);
+        let inputs = self.with_hash(self.file_inputs(&[model_file.name()])?, "valid", valid_hash);
         self.stage("evaluate", inputs, &["evaluation.json", "evaluation-bicubic.json", "sr"], |walk| {
-            stages::evaluate_both(run, &valid_pairs, walk.watcher)
+            stages::evaluate_both(run, &model_path, &valid_pairs, walk.watcher)
         })?;
 
         let measure = toml::to_string(&settings.measure)?;
-        let measured = self.with(self.file_inputs(&["collapsed.safetensors"])?, "measure", &measure);
+        let measured = self.with(self.file_inputs(&[model_file.name()])?, "measure", &measure);
         let outputs = ["measurement.json", "clocks.jsonl", "measurement-ntire.json"];
         self.stage("measure", measured, &outputs, |walk| {
-            let model = Model::from_file(&run.join("collapsed.safetensors"))?;
+            let model = Model::from_file(&model_path)?;
             let (target, clocks) = (run.join("measurement.json"), run.join("clocks.jsonl"));
             stages::measure_steady(&model, &settings.measure, threads, &target, &clocks)?;
-            stages::measure_ntire(run, &walk.folders, threads)
+            stages::measure_ntire(&model, &walk.folders, threads, &run.join("measurement-ntire.json"))
         })?;
 
         // The paper's own model, whatever the profile trains: counted, collapsed and measured for real, with weights nobody trained.
@@ -248,7 +277,7 @@ impl Walk<'_> {
 
         let inputs = self.file_inputs(&["inspection.json", "evaluation.json", "measurement.json"])?;
         self.stage("check", inputs, &["verdict.json"], |_| {
-            let verdict = compliance::check_run(run, YEAR)?;
+            let verdict = compliance::check_run(run, &manifest::challenge(YEAR)?)?;
             Ok(fsio::write_json(&run.join("verdict.json"), &verdict)?)
         })?;
 
@@ -268,7 +297,15 @@ impl Walk<'_> {
         let inputs: BTreeMap<String, String> = inputs.collect();
         let records = self.records.clone();
         self.stage("report", inputs, &["report.json", "report.md"], |walk| {
-            reporting::write(run, settings, &walk.folders, &walk.paper, &records, &walk.machine)
+            reporting::write(&reporting::Context {
+                run,
+                settings,
+                folders: &walk.folders,
+                paper: &walk.paper,
+                records: &records,
+                machine: &walk.machine,
+                model_file,
+            })
         })
     }
 
@@ -337,7 +374,7 @@ impl Walk<'_> {
 const SCALE: usize = 4;
 
 /// The challenge year that a run is judged by: the paper's.
-const YEAR: u32 = 2022;
+const YEAR: u16 = 2022;
 
 /// Real images that a collapse is proved on.
 const PROOF_IMAGES: usize = 2;

@@ -72,7 +72,7 @@ pub(super) fn validation_psnr(
         // A model that puts out something that is no image has no PSNR yet; training itself watches for that.
         let Ok(sr) = upscaler.upscale(&pair.lr) else { return Ok(None) };
         match metrics::psnr_rgb(&sr, &pair.hr, graph.scale()) {
-            Ok(Some(psnr_db)) => sum += psnr_db,
+            Ok(psnr_db) if psnr_db.is_finite() => sum += psnr_db,
             _ => return Ok(None),
         }
     }
@@ -99,20 +99,23 @@ pub(super) fn collapse_model(
     Ok(proof)
 }
 
-/// Takes released weights, after their checksum.
+/// The most bytes that released weights may have; those of the challenge have a few megabytes.
+const RELEASED_LIMIT_BYTES: u64 = 512 << 20;
+
+/// Copies released weights, after their checksum.
 pub(super) fn import(data: &Path, released: &ReleasedSettings, target: &Path) -> Result<(), Error> {
     let file = data.join(&released.file);
     let found = fsio::sha256_file(&file)?;
     if found != released.sha256 {
         return Err(Error::Checksum { file, expected: released.sha256.clone(), found });
     }
-    let model = Model::from_file(&file)?;
-    Ok(models::save(target, &model.architecture, model.weights()?)?)
+    let bytes = fsio::read_limited(&file, RELEASED_LIMIT_BYTES)?;
+    Ok(fsio::write(target, &bytes)?)
 }
 
 /// Counts the run's model and every model that the paper's tables count.
-pub(super) fn inspect(run: &Path, architectures: &[String]) -> Result<(), Error> {
-    let model = Model::from_file(&run.join("collapsed.safetensors"))?;
+pub(super) fn inspect(run: &Path, model: &Path, architectures: &[String]) -> Result<(), Error> {
+    let model = Model::from_file(model)?;
     let count = |model: &Model| crate::graph::inspect(&model.graph, model.identity.clone(), 256, 256);
     fsio::write_json(&run.join("inspection.json"), &count(&model)?)?;
     for name in architectures {
@@ -132,8 +135,13 @@ pub(super) fn inspection_file(architecture: &str) -> String {
 }
 
 /// Scores the run's model and bicubic upscaling, and saves the SR images.
-pub(super) fn evaluate_both(run: &Path, pairs: &[Pair], watcher: &mut dyn Watcher) -> Result<(), Error> {
-    let model = Model::from_file(&run.join("collapsed.safetensors"))?;
+pub(super) fn evaluate_both(
+    run: &Path,
+    model: &Path,
+    pairs: &[Pair],
+    watcher: &mut dyn Watcher,
+) -> Result<(), Error> {
+    let model = Model::from_file(model)?;
     let bicubic = Model::from_architecture(Architecture::Bicubic { scale: model.graph.scale() })?;
     // Images of an earlier run must not end up in this one's archive.
     let sr = run.join("sr");
@@ -196,9 +204,13 @@ pub(super) fn measure_steady(
 }
 
 /// Measures the run's model on the validation images by protocol `ntire`: the runtime per image that a submission states.
-pub(super) fn measure_ntire(run: &Path, folders: &Folders, threads: usize) -> Result<(), Error> {
-    let model = Model::from_file(&run.join("collapsed.safetensors"))?;
-    let upscaler = upscaler(&model)?;
+pub(super) fn measure_ntire(
+    model: &Model,
+    folders: &Folders,
+    threads: usize,
+    target: &Path,
+) -> Result<(), Error> {
+    let upscaler = upscaler(model)?;
     let mut images = Vec::new();
     for path in dataset::list_images(&folders.valid.lr)?.images {
         images.push((dataset::lr_stem(&path, upscaler.scale())?, imaging::decode_file(&path)?.image));
@@ -207,7 +219,7 @@ pub(super) fn measure_ntire(run: &Path, folders: &Folders, threads: usize) -> Re
     let plan = Plan::new(Protocol::Ntire, Plan::DEFAULT_BUDGET.as_secs_f64())?;
     let subject = Subject { model: model.identity.clone(), workload: &mut workload };
     let outcome = measure::measure_here(&plan, &setup(threads), subject, None)?;
-    Ok(fsio::write_json(&run.join("measurement-ntire.json"), &outcome.measurement)?)
+    Ok(fsio::write_json(target, &outcome.measurement)?)
 }
 
 /// What the reference engine runs on.

@@ -21,6 +21,8 @@ pub struct LogRecord {
     pub rate: f64,
     /// Mean loss of the steps since the line before.
     pub loss: f64,
+    /// Patches zero-padded so far, because their image is smaller than the patch.
+    pub padded_patches: u64,
     /// Mean PSNR over the validation images in dB, on the steps that evaluate them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub valid_psnr_rgb_db: Option<f64>,

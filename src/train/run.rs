@@ -284,6 +284,7 @@ impl Running<'_> {
             epoch,
             rate,
             loss: sum / count.max(1) as f64,
+            padded_patches: self.state.padded_patches,
             valid_psnr_rgb_db: self.valid_psnr_db.filter(|_| validated),
         };
         Ok(self.log.append(&record)?)
