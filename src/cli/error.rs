@@ -111,5 +111,6 @@ exit_codes! {
     std::io::Error => Internal,
     crate::fsio::Error => Data,
     crate::weights::Error => Data,
+    crate::submission::Error => Data,
     crate::weights::StrictError => Data,
 }

@@ -2,5 +2,6 @@
 
 pub mod error;
 pub mod output;
+pub mod validate;
 
 pub use error::{CliError, ExitCode};
