@@ -18,10 +18,10 @@ pub mod manifest;
 pub mod measure;
 pub mod metrics;
 pub mod models;
-//TMP pub mod pipeline;
+pub mod pipeline;
 pub mod random;
 pub mod report;
-//TMP pub mod submission;
+pub mod submission;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod train;

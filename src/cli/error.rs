@@ -5,9 +5,11 @@ use std::fmt;
 use crate::engine::EngineError;
 use crate::engine::equivalence;
 use crate::engine::upscaler::UpscaleError;
+use crate::interrupt::Signal;
 use crate::manifest;
 use crate::measure;
 use crate::models::LoadError;
+use crate::pipeline;
 use crate::train::{self, CheckpointError};
 
 /// Why the program stopped, as its exit code.
@@ -124,6 +126,7 @@ exit_codes! {
     crate::metrics::Error => Data,
     crate::evaluate::Error => Data,
     crate::weights::Error => Data,
+    crate::submission::Error => Data,
     crate::weights::StrictError => Data,
     crate::graph::ShapeError => Usage,
     crate::graph::BuildError => Usage,
@@ -150,6 +153,10 @@ exit_code_by_variant! {
     train::Error: of_train,
     manifest::Error: of_manifest,
     measure::Error: of_measure,
+    pipeline::Error: of_pipeline,
+    pipeline::LockError: of_lock,
+    pipeline::MaterialsError: of_materials,
+    pipeline::PackageError: of_package,
 }
 
 fn of_load(error: &LoadError) -> ExitCode {
@@ -209,5 +216,51 @@ fn of_measure(error: &measure::Error) -> ExitCode {
         measure::Error::NoItems { .. } | measure::Error::Budget { .. } => ExitCode::Usage,
         measure::Error::DifferentInputs { .. } | measure::Error::File(_) | measure::Error::Log { .. } => ExitCode::Data,
         measure::Error::Workload { .. } => ExitCode::Internal,
+    }
+}
+
+fn of_lock(error: &pipeline::LockError) -> ExitCode {
+    match error {
+        pipeline::LockError::File(_) => ExitCode::Data,
+        pipeline::LockError::Held { .. } => ExitCode::Usage,
+    }
+}
+
+fn of_materials(error: &pipeline::MaterialsError) -> ExitCode {
+    use pipeline::MaterialsError as E;
+    match error {
+        E::Missing(_) | E::Dataset(_) | E::Memory { .. } => ExitCode::Data,
+    }
+}
+
+fn of_package(error: &pipeline::PackageError) -> ExitCode {
+    use pipeline::PackageError as E;
+    match error {
+        E::File(_) | E::Submission(_) | E::NoImages(_) => ExitCode::Data,
+        E::Refused { .. } => ExitCode::RulesNotMet,
+    }
+}
+
+fn of_pipeline(error: &pipeline::Error) -> ExitCode {
+    use pipeline::Error as E;
+    match error {
+        E::Lock(error) => of_lock(error),
+        E::Materials(error) => of_materials(error),
+        E::Train(error) => of_train(error),
+        E::Load(error) => of_load(error),
+        E::Engine(error) => of_engine(error),
+        E::Upscale(error) => of_upscale(error),
+        E::Equivalence(error) => of_equivalence(error),
+        E::Measure(error) => of_measure(error),
+        E::Package(error) => of_package(error),
+        E::Manifest(error) => of_manifest(error),
+        E::File(_) | E::Dataset(_) | E::Imaging(_) | E::Weights(_) | E::Evaluate(_) | E::Compliance(_) | E::Shape(_) => {
+            ExitCode::Data
+        }
+        E::Checksum { .. } => ExitCode::Data,
+        E::OtherSettings { .. } => ExitCode::Usage,
+        E::Stage(_) | E::Fold(_) | E::Settings(_) | E::CollapseDiffers { .. } => ExitCode::Internal,
+        E::Interrupted(Signal::Interrupt) => ExitCode::Interrupted,
+        E::Interrupted(Signal::Terminate) => ExitCode::Terminated,
     }
 }

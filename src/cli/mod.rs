@@ -1,20 +1,19 @@
 //! The command line: one file a subcommand, each turning raw arguments into checked settings, calling the library and rendering.
 
 pub mod check;
-//TMP pub mod check;
 pub mod collapse;
 pub mod common;
 pub mod error;
 pub mod evaluate;
 pub mod inspect;
-//TMP pub mod measure;
+pub mod measure;
 pub mod output;
-//TMP pub mod package;
+pub mod package;
 pub mod report;
-//TMP pub mod reproduce;
-//TMP pub mod train;
+pub mod reproduce;
+pub mod train;
 pub mod upscale;
-//TMP pub mod validate;
+pub mod validate;
 
 use std::ffi::OsString;
 
@@ -51,19 +50,19 @@ pub enum Command {
     /// Upscale images
     Upscale(upscale::Args),
     /// Measure a model's running time, beside a baseline in the same run
-    //TMP Measure(measure::Args),
+    Measure(measure::Args),
     /// Train a model from a settings file; an interrupted run goes on where it stopped
-    //TMP Train(train::Args),
+    Train(train::Args),
     /// Fold a trained model's linear branches, and prove that it still computes the same
     Collapse(collapse::Args),
     /// Judge a model against the rules of a challenge year
-    //TMP Check(check::Args),
+    Check(check::Args),
     /// Make a submission archive from a run
-    //TMP Package(package::Args),
+    Package(package::Args),
     /// Audit a submission archive as the server would open it
-    //TMP Validate(validate::Args),
+    Validate(validate::Args),
     /// Walk the whole way from data to report
-    //TMP Reproduce(reproduce::Args),
+    Reproduce(reproduce::Args),
     /// Show a run's report
     Report(report::Args),
 }
@@ -84,13 +83,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Upscale(args) => upscale::run(args),
-        //TMP Command::Measure(args) => measure::run(args),
-        //TMP Command::Train(args) => train::run(args),
+        Command::Measure(args) => measure::run(args),
+        Command::Train(args) => train::run(args),
         Command::Collapse(args) => collapse::run(args),
-        //TMP Command::Check(args) => check::run(args),
-        //TMP Command::Package(args) => package::run(args),
-        //TMP Command::Validate(args) => validate::run(args),
-        //TMP Command::Reproduce(args) => reproduce::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Package(args) => package::run(args),
+        Command::Validate(args) => validate::run(args),
+        Command::Reproduce(args) => reproduce::run(args),
         Command::Report(args) => report::run(args),
     };
     match result {

@@ -83,6 +83,23 @@ fn show(value: Value, unit: &Option<String>) -> String {
     }
 }
 
+impl RuleResult {
+    /// The model's number for people, with its unit.
+    pub fn value_text(&self) -> Option<String> {
+        self.value.map(|value| self.with_unit(value))
+    }
+
+    /// The limit or the baseline's number for people, with its unit.
+    pub fn limit_text(&self) -> Option<String> {
+        self.limit.map(|limit| self.with_unit(limit))
+    }
+
+    fn with_unit(&self, value: Value) -> String {
+        let unit = self.unit.as_ref().map_or_else(String::new, |unit| format!(" {unit}"));
+        format!("{}{unit}", show(value, &self.unit))
+    }
+}
+
 /// `1234567` as `1,234,567`.
 pub(super) fn thousands(count: u64) -> String {
     let digits = count.to_string();

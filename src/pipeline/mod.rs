@@ -13,9 +13,10 @@ mod settings;
 mod stage;
 mod stages;
 
-pub use lock::RunLock;
-pub use materials::{MissingData, TrainingMaterial, load_training};
-pub use package::{Packaged, package_run};
-pub use reproduce::{Reproduced, Watcher, reproduce};
+pub use lock::{LockError, RunLock};
+pub use materials::{Error as MaterialsError, MissingData, TrainingMaterial, load_training};
+pub use package::{Error as PackageError, Packaged, package_from};
+pub use reproduce::{Error, Reproduced, Watcher, reproduce};
 pub use settings::{DataSettings, FolderPair, MeasureSettings, PackageSettings, Profile, RunSettings};
 pub use stage::{StageError, StageRecord};
+pub use stages::train_model;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::settings::PackageSettings;
+use super::materials::Folders;
+use super::settings::RunSettings;
 use crate::fsio;
 use crate::measure::Measurement;
 use crate::submission::{self, Expectation, Readme, Report};
@@ -41,37 +42,37 @@ pub struct Packaged {
 }
 
 /// Packs the SR images of a run with a readme into `archive`, writes `SHA256SUMS` and `validation.json` into the run, and audits the result
-/// against the LR images in `lr`.
+/// against the LR images that the settings name. `data` is the data folder.
 ///
 /// # Errors
 /// [`Error::Refused`] when the audit finds a fault; the archive then stays for inspection.
-pub fn package_run(run: &Path, settings: &PackageSettings, lr: &Path, archive: &Path) -> Result<Packaged, Error> {
+pub fn package_from(run: &Path, data: &Path, settings: &RunSettings, archive: &Path) -> Result<Packaged, Error> {
     let folder = run.join("sr");
     if !folder.is_dir() {
         return Err(Error::NoImages(run.to_path_buf()));
     }
-    let mut images = Vec::new();
+    let mut stems = Vec::new();
     for entry in fsio::io_context(std::fs::read_dir(&folder), "list", &folder)? {
         let path = fsio::io_context(entry, "list", &folder)?.path();
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        images.push((stem, fsio::read_limited(&path, IMAGE_LIMIT_BYTES)?));
+        stems.push(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default());
     }
-    images.sort();
     let measurement: Measurement = fsio::read_json(&run.join("measurement-ntire.json"))?;
     let readme = Readme {
         runtime_per_image_s: measurement.timing.mean_ms / 1000.0,
         cpu: measurement.device == "cpu",
-        extra_data: settings.extra_data,
-        description: settings.description.clone(),
+        extra_data: settings.package.extra_data,
+        description: settings.package.description.clone(),
     };
-    submission::write(archive, &images, &readme)?;
-    let report = submission::validate(archive, &Expectation::Lr(lr.to_path_buf()))?;
+    submission::write(archive, &stems, &readme, |stem| {
+        let path = folder.join(format!("{stem}.png"));
+        fsio::read_limited(&path, IMAGE_LIMIT_BYTES).map_err(std::io::Error::other)
+    })?;
+    let report = submission::validate(archive, &Expectation::Lr(Folders::of(settings, data).valid.lr))?;
     fsio::write_json(&run.join("validation.json"), &report)?;
     let sha256 = fsio::sha256_file(archive)?;
-    let name = archive.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    fsio::write(&run.join("SHA256SUMS"), format!("{sha256}  {name}\n").as_bytes())?;
+    fsio::write(&run.join("SHA256SUMS"), submission::sha256sums(archive)?.as_bytes())?;
     if !report.accepted {
-        let findings = report.findings.iter().map(|finding| format!("{}: {}", finding.r#where, finding.what)).collect();
+        let findings = report.findings.iter().map(|finding| format!("{}: {}", finding.location, finding.what)).collect();
         return Err(Error::Refused { archive: archive.to_path_buf(), findings });
     }
     Ok(Packaged { archive: archive.to_path_buf(), sha256, report })

@@ -16,11 +16,13 @@ use crate::graph::inspection::Inspection;
 use crate::manifest::paper::Paper;
 use crate::measure::{Machine, Measurement};
 use crate::metrics::Evaluation;
-use crate::report::{
-    self, Absent, ArtefactFile, BaselineSummary, CollapseSummary, CurvePoint, Evidence, Interval, Item,
-    MeasurementSummary, Provenance, Report, ReportInputs, RuleSummary, RuntimeRatio, SetEvaluation, Setting,
-    SettingSource, StageStatus, StageSummary, TrainingStage, TrainingSummary, VerdictSummary,
+use crate::report::claims::RuntimeRatio;
+use crate::report::inputs::{
+    ArtefactFile, BaselineSummary, CollapseSummary, CurvePoint, Interval, Item, MeasurementSummary, Provenance,
+    RuleSummary, SetEvaluation, Setting, SettingSource, StageStatus, StageSummary, TrainingStage, TrainingSummary,
+    VerdictSummary,
 };
+use crate::report::{self, Absent, Evidence, Report, ReportInputs};
 use crate::train::{self, StageSettings};
 
 /// What the report needs besides the files of the run.
@@ -159,18 +161,17 @@ fn summary(measurement: &Measurement) -> MeasurementSummary {
 }
 
 fn verdict_summary(verdict: &Verdict) -> VerdictSummary {
-    let text = |value: &Option<crate::compliance::Value>| value.as_ref().map(ToString::to_string);
     let rule = |rule: &crate::compliance::RuleResult| RuleSummary {
         id: rule.id.clone(),
         title: rule.title.clone(),
-        status: rule.status.name().into(),
-        value: text(&rule.value),
-        limit: rule.limit.as_ref().map(ToString::to_string),
+        status: rule.status.to_string(),
+        value: rule.value_text(),
+        limit: rule.limit_text(),
         reason: Some(rule.reason.clone()),
     };
     VerdictSummary {
         year: u32::from(verdict.year),
-        verdict: verdict.verdict.name().into(),
+        verdict: verdict.verdict.to_string(),
         rules: verdict.rules.iter().map(rule).collect(),
     }
 }
@@ -309,7 +310,8 @@ fn machine_pairs(machine: &Machine) -> Vec<(String, String)> {
     pair("processor", machine.cpu_model.clone());
     pair("logical cores", machine.logical_cores.map(|cores| cores.to_string()));
     pair("memory", machine.memory_bytes.map(gib));
-    pair("system", machine.system());
+    let system = [machine.os.clone(), machine.kernel.clone()].into_iter().flatten().collect::<Vec<_>>().join(", Linux ");
+    pair("system", (!system.is_empty()).then_some(system));
     pairs
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::lock::{LockError, RunLock};
 use super::materials::{self, Folders};
-use super::package::{self, package_run};
+use super::package::{self, package_from};
 use super::settings::RunSettings;
 use super::stage::{Stage, StageError, StageRecord, hash_of};
 use super::{reporting, stages};
@@ -224,7 +224,9 @@ impl Walk<'_> {
             ]);
             self.stage("train", inputs, &["model.safetensors", "train/metrics.jsonl"], |walk| {
                 let material = super::load_training(settings, data, SCALE)?;
-                stages::train(run, training, &material.train, &material.valid, walk.watcher)
+                let signals = walk.watcher.interrupted();
+                stages::train_model(run, training, &material, walk.watcher.training(), &|| signals.signal())?;
+                Ok(())
             })?;
             let inputs = self.file_inputs(&["model.safetensors"])?;
             self.stage("collapse", inputs, &["collapsed.safetensors", "collapse.json"], |_| {
@@ -283,9 +285,8 @@ impl Walk<'_> {
 
         let readme = toml::to_string(&settings.package)?;
         let inputs = self.with(self.file_inputs(&["sr", "measurement-ntire.json"])?, "readme", &readme);
-        self.stage("package", inputs, &["submission.zip", "SHA256SUMS", "validation.json"], |walk| {
-            let lr = walk.folders.valid.lr.clone();
-            package_run(run, &settings.package, &lr, &run.join("submission.zip"))?;
+        self.stage("package", inputs, &["submission.zip", "SHA256SUMS", "validation.json"], |_| {
+            package_from(run, data, settings, &run.join("submission.zip"))?;
             Ok(())
         })?;
 

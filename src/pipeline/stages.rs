@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::materials::Folders;
+use super::materials::{Folders, TrainingMaterial};
 use super::reproduce::{Error, Watcher};
 use super::settings::{MeasureSettings, ReleasedSettings};
 use crate::dataset::{self, LoadedPair, Pair};
@@ -12,12 +12,13 @@ use crate::engine::timed::TimedModel;
 use crate::engine::upscaler::Upscaler;
 use crate::evaluate::evaluate;
 use crate::fsio;
-use crate::graph::collapse;
+use crate::graph::{Graph, collapse};
+use crate::interrupt::Signal;
 use crate::imaging;
 use crate::measure::{self, Plan, Protocol, Setup, Subject};
 use crate::metrics;
 use crate::models::{self, Architecture, Model};
-use crate::train::{self, Outcome, Stopped, Training};
+use crate::train::{self, Outcome, Progress, Stopped, Training};
 use crate::weights::StateDict;
 
 /// The paper's model before and after collapsing, and the challenge's baseline.
@@ -27,42 +28,33 @@ pub(super) const BASELINE: &str = "imdn:blocks=8";
 /// Seed of the weights of models that are measured but not trained: the time of a forward pass does not depend on them.
 const UNTRAINED_SEED: u64 = 1;
 
-/// Trains, writing `model.safetensors` when all steps are done.
-pub(super) fn train(
-    run: &Path,
-    settings: &train::Settings,
-    images: &[LoadedPair],
-    valid: &[LoadedPair],
-    watcher: &mut dyn Watcher,
-) -> Result<(), Error> {
-    let folder = train::folder(run);
-    let images_sha256 = dataset::images_sha256(images);
-    let training = Training { settings, images, images_sha256, folder: &folder };
-    let interrupted = watcher.interrupted();
-    let outcome = train::train(
-        &training,
-        &mut |graph, weights| validation_psnr(graph, weights, valid),
-        watcher.training(),
-        &|| interrupted.signal(),
-    )?;
-    finish_training(run, settings, &outcome)
-}
-
-/// Writes the trained, expanded model, unless the run was interrupted.
+/// Trains, and writes `model.safetensors` when all steps are done.
 ///
 /// # Errors
-/// [`Error::Interrupted`] when a signal stopped the training.
-pub(super) fn finish_training(run: &Path, settings: &train::Settings, outcome: &Outcome) -> Result<(), Error> {
+/// [`Error::Interrupted`] when a signal stopped the training; the state is saved then.
+pub fn train_model(
+    run: &Path,
+    settings: &train::Settings,
+    material: &TrainingMaterial,
+    progress: &mut dyn Progress,
+    interrupted: &dyn Fn() -> Option<Signal>,
+) -> Result<Outcome, Error> {
+    let folder = train::folder(run);
+    let images_sha256 = dataset::images_sha256(&material.train);
+    let training = Training { settings, images: &material.train, images_sha256, folder: &folder };
+    let mut validate = |graph: &Graph, weights: &StateDict| validation_psnr(graph, weights, &material.valid);
+    let outcome = train::train(&training, &mut validate, progress, interrupted)?;
     if let Stopped::Interrupted(signal) = outcome.stopped {
         return Err(Error::Interrupted(signal));
     }
     let architecture = settings.architecture("settings").map_err(train::Error::from)?;
-    Ok(models::save(&run.join("model.safetensors"), &architecture, &outcome.weights)?)
+    models::save(&run.join("model.safetensors"), &architecture, &outcome.weights)?;
+    Ok(outcome)
 }
 
 /// Mean PSNR over RGB of a model on pairs in memory, in dB; `None` if it is infinite.
 pub(super) fn validation_psnr(
-    graph: &crate::graph::Graph,
+    graph: &Graph,
     weights: &StateDict,
     pairs: &[LoadedPair],
 ) -> Result<Option<f64>, EngineError> {

@@ -745,7 +745,7 @@ mod tests {
             (b"\x80\x02e.", "never began"),
             (b"\x80\x02K\x01(K\x02e.", "not a list"),
             (b"\x80\x02}(K\x02u.", "key without a value"),
-            (b"\x80\x02K\x01Ks.", "truncated"),
+            (b"\x80\x02K\x01K\x02K\x03s.", "not a dictionary"),
             (b"\x80\x02X\xff\xff\xff\xffabc.", "4294967295 bytes"),
             (b"\x80\x02X\x01\x00\x00\x00\xff.", "UTF-8"),
             (b"\x80\x09N.", "protocol 9"),

@@ -95,11 +95,11 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, Problem> {
     let mut dictionary =
         entries(pickle.root()).ok_or_else(|| no_weights(describe(pickle.root()).to_string()))?;
     while !holds_tensors(pickle, dictionary) {
-        let present: Vec<_> = WRAPPERS
-            .iter()
-            .filter_map(|name| Some((*name, value_of(pickle, dictionary, name).and_then(entries)?)))
-            .filter(|(_, inner)| !inner.is_empty())
-            .collect();
+        let mut present = Vec::new();
+        for name in WRAPPERS {
+            let inner = value_of(pickle, dictionary, name).and_then(entries);
+            present.extend(inner.filter(|inner| !inner.is_empty()).map(|inner| (name, inner)));
+        }
         let Some(&(name, inner)) = present.first().filter(|_| path.len() < WRAPPER_DEPTH) else {
             return Err(no_weights(format!(
                 "a dictionary with the entries {}",

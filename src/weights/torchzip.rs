@@ -56,13 +56,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Problem> {
 
 /// The folder that everything is in, with its slash: the file's stem, or `archive`.
 fn root(archive: &Archive) -> Result<String, Problem> {
-    let mut roots = archive
-        .file_names()
-        .filter_map(|name| Some(name.ok()?.strip_suffix("data.pkl")?.to_owned()))
-        .filter(|root| {
-            root.strip_suffix('/')
-                .is_some_and(|folder| !folder.is_empty() && !folder.contains('/'))
-        });
+    // Names that are not even text cannot be the ones looked for.
+    let names = archive.file_names().filter_map(Result::ok);
+    let mut roots = names.filter_map(|name| {
+        let root = name.strip_suffix("data.pkl")?;
+        let folder = root.strip_suffix('/')?;
+        (!folder.is_empty() && !folder.contains('/')).then(|| root.to_string())
+    });
     match (roots.next(), roots.next()) {
         (Some(root), None) => Ok(root),
         (None, _) => Err(zip_problem(

@@ -1,0 +1,184 @@
+//! `esr measure`: the running time of a model, beside a baseline in the same run.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::common::{ComputeArgs, Size, note};
+use super::{CliError, ExitCode, output};
+use crate::engine::timed::TimedModel;
+use crate::engine::upscaler::Upscaler;
+use crate::imaging::{self, RgbImage};
+use crate::measure::{self, Measurement, Plan, Protocol, Setup, Subject, Timing, Validity};
+use crate::models::Model;
+use crate::{dataset, fsio, train};
+
+/// Arguments of `esr measure`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// A weights file, an architecture (timed with weights nobody trained), or bicubic
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+    /// A second model to alternate with; the ratio of both is then reported
+    #[arg(long, value_name = "MODEL")]
+    pub baseline: Option<String>,
+    /// LR size in pixels of one random input
+    #[arg(long, value_name = "WxH", default_value = "256x256", conflicts_with = "lr")]
+    pub size: Size,
+    /// Folder of LR images to time on instead, in the order of their names
+    #[arg(long, value_name = "DIR")]
+    pub lr: Option<PathBuf>,
+    /// How to take samples; numbers of different protocols do not belong into one column
+    #[arg(long, value_enum, default_value_t = ProtocolChoice::Steady)]
+    pub protocol: ProtocolChoice,
+    /// Time that protocol steady may take in all, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub budget: f64,
+    /// Exit with 6 unless the measurement is valid
+    #[arg(long)]
+    pub require_valid: bool,
+    /// Also write measurement.json and clocks.jsonl there
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where and how to compute.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The protocols by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolChoice {
+    /// As the official script: one forward an image, no warm-up, the first image counts
+    Ntire,
+    /// Warm-up, then windows until they agree, candidate and baseline alternating
+    Steady,
+}
+
+impl From<ProtocolChoice> for Protocol {
+    fn from(choice: ProtocolChoice) -> Self {
+        match choice {
+            ProtocolChoice::Ntire => Self::Ntire,
+            ProtocolChoice::Steady => Self::Steady,
+        }
+    }
+}
+
+/// Runs it.
+pub fn run(args: Args) -> Result<(), CliError> {
+    let compute = args.compute.checked()?;
+    let plan = Plan::new(args.protocol.into(), args.budget)?;
+    let model = load(&args.model)?;
+    let baseline = args.baseline.as_deref().map(load).transpose()?;
+    let images = args.lr.as_ref().map(|folder| lr_images(folder)).transpose()?;
+    let setup =
+        Setup { device: "cpu".into(), engine: "reference".into(), precision: "f32".into(), threads: compute.threads };
+    let upscaler = upscaler(&model)?;
+    let beside = baseline.as_ref().map(self::upscaler).transpose()?;
+    let timed = |upscaler| match &images {
+        Some(images) => TimedModel::on_images(upscaler, images.clone()),
+        None => TimedModel::on_size(upscaler, args.size.width, args.size.height),
+    };
+    let mut workload = timed(&upscaler);
+    let mut beside = beside.as_ref().map(timed);
+    let subject = baseline.as_ref().zip(beside.as_mut());
+    let subject = subject.map(|(model, workload)| Subject { model: model.identity.clone(), workload });
+    let candidate = Subject { model: model.identity.clone(), workload: &mut workload };
+    let outcome = measure::measure_here(&plan, &setup, candidate, subject)?;
+    if let Some(folder) = &args.out {
+        fsio::write_json(&folder.join("measurement.json"), &outcome.measurement)?;
+        outcome.clocks.write(&folder.join("clocks.jsonl"))?;
+    }
+    match args.json {
+        true => output::json(&outcome.measurement)?,
+        false => output::result(&render(&outcome.measurement))?,
+    }
+    let (validity, reason) = outcome.measurement.joint_validity();
+    if args.require_valid && validity != Validity::Valid {
+        let message = anyhow::anyhow!("the measurement is {}: {reason}", validity.name());
+        return Err(CliError::new(ExitCode::NoValidMeasurement, message));
+    }
+    Ok(())
+}
+
+/// A model that can be timed: an architecture gets weights nobody trained, which take the same time.
+fn load(spec: &str) -> Result<Model, CliError> {
+    let mut model = Model::load(spec)?;
+    if model.weights.is_none() {
+        if !model.graph.parameters().is_empty() {
+            note(&format!("note: `{spec}` is timed with random weights"));
+        }
+        model.weights = Some(train::kaiming_uniform(&model.graph, 1));
+    }
+    Ok(model)
+}
+
+fn upscaler(model: &Model) -> Result<Upscaler, CliError> {
+    Ok(Upscaler::new(&model.graph, model.weights()?)?)
+}
+
+fn lr_images(folder: &PathBuf) -> Result<Vec<(String, RgbImage)>, CliError> {
+    let list = dataset::list_images(folder)?;
+    let mut images = Vec::new();
+    for path in list.images {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        images.push((name, imaging::decode_file(&path)?.image));
+    }
+    Ok(images)
+}
+
+fn render(measurement: &Measurement) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        text,
+        "protocol {}, {}, {} engine, {}, {} thread(s), {}",
+        measurement.protocol.name(),
+        measurement.device,
+        measurement.engine,
+        measurement.precision,
+        measurement.threads,
+        measurement.input
+    );
+    let cpu = measurement.machine.cpu_model.as_deref().unwrap_or("unknown processor");
+    let _ = writeln!(text, "{cpu}\n");
+    timing(&mut text, "candidate", &measurement.model.architecture, &measurement.timing);
+    if let Some(baseline) = &measurement.baseline {
+        timing(&mut text, "baseline", &baseline.model.architecture, &baseline.timing);
+    }
+    if let Some(ratio) = &measurement.ratio_to_baseline {
+        let _ = writeln!(
+            text,
+            "ratio      {:.4}  [{:.4}, {:.4}] at {:.1} % confidence",
+            ratio.median,
+            ratio.low,
+            ratio.high,
+            ratio.confidence * 100.0
+        );
+    }
+    text
+}
+
+fn timing(text: &mut String, role: &str, name: &str, timing: &Timing) {
+    let _ = writeln!(
+        text,
+        "{role:<10} {name}\n           median {:.2} ms  mean {:.2}  min {:.2}  max {:.2}  rel. IQR {:.2} %  n {}",
+        timing.median_ms,
+        timing.mean_ms,
+        timing.min_ms,
+        timing.max_ms,
+        timing.relative_iqr * 100.0,
+        timing.samples_ms.len()
+    );
+    if let Some(mean) = timing.mean_without_first_ms {
+        let _ = writeln!(text, "           mean without the first sample {mean:.2} ms");
+    }
+    let memory = timing.peak_memory_bytes.map_or("not measured".to_owned(), |bytes| format!("{:.1} MiB", bytes as f64 / 1048576.0));
+    let _ = writeln!(text, "           {}: {}  peak memory {memory}", timing.validity.name().to_uppercase(), timing.validity_reason);
+    for note in &timing.notes {
+        let _ = writeln!(text, "           note: {note}");
+    }
+}

@@ -1,0 +1,70 @@
+//! `esr train`: both stages of a settings file, resumable.
+
+use std::path::PathBuf;
+
+use super::common::{ComputeArgs, interrupted, note};
+use super::reproduce::TrainingBar;
+use super::{CliError, output};
+use crate::fsio;
+use crate::interrupt::Interrupt;
+use crate::pipeline::{self, RunLock, RunSettings, load_training};
+
+/// Arguments of `esr train`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Settings, such as a run's settings.toml or manifest/profiles/paper.toml
+    #[arg(long, value_name = "FILE")]
+    pub settings: PathBuf,
+    /// Run directory: checkpoints and the log go to its folder `train`, the trained model to model.safetensors
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Data folder
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub data: PathBuf,
+    /// Where and how to compute.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// Runs it.
+pub fn run(args: Args) -> Result<(), CliError> {
+    args.compute.checked()?;
+    let settings = super::reproduce::read_settings(&args.settings)?;
+    let Some(training) = &settings.training else {
+        return Err(CliError::usage(format!("`{}` has no [training]: it takes released weights", args.settings.display())));
+    };
+    let signals = Interrupt::install()?;
+    let _lock = RunLock::take(&args.run)?;
+    keep_settings(&args, &settings)?;
+    let architecture = training.architecture(&args.settings.display().to_string())?;
+    let material = load_training(&settings, &args.data, architecture.graph()?.scale())?;
+    let mut bar = TrainingBar::new();
+    let outcome = pipeline::train_model(&args.run, training, &material, &mut bar, &|| signals.signal());
+    bar.finish();
+    match outcome {
+        Ok(outcome) => {
+            if let Some(step) = outcome.resumed_from {
+                note(&format!("resumed from step {step}"));
+            }
+            if outcome.padded_patches > 0 {
+                note(&format!(
+                    "note: {} patches were zero-padded, because their image is smaller than the patch",
+                    outcome.padded_patches
+                ));
+            }
+            output::result(&args.run.join("model.safetensors").display().to_string())?;
+            Ok(())
+        }
+        Err(pipeline::Error::Interrupted(signal)) => {
+            Err(interrupted(signal, "the state is saved; the same command goes on from there"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Saves the settings beside what they determine; running from the copy repeats the run.
+fn keep_settings(args: &Args, settings: &RunSettings) -> Result<(), CliError> {
+    let path = args.run.join("settings.toml");
+    let text = settings.to_toml().map_err(CliError::usage)?;
+    Ok(fsio::write(&path, text.as_bytes())?)
+}
