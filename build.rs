@@ -14,7 +14,8 @@ fn main() {
         println!("cargo::rerun-if-changed={path}");
     }
     if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
-        let dirty = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
+        let dirty =
+            git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|text| !text.is_empty());
         println!("cargo::rustc-env=ESR_COMMIT={commit}{}", if dirty { "-dirty" } else { "" });
     }
 }

@@ -31,11 +31,7 @@ impl<T> Array<T> {
         let shape = shape.into();
         let expected = element_count(&shape);
         if expected != Some(data.len()) {
-            return Err(ShapeError {
-                shape,
-                expected: expected.unwrap_or(usize::MAX),
-                found: data.len(),
-            });
+            return Err(ShapeError { shape, expected: expected.unwrap_or(usize::MAX), found: data.len() });
         }
         Ok(Self { shape, data })
     }
@@ -72,10 +68,7 @@ impl<T> Array<T> {
 
     /// The same shape with each value mapped.
     pub fn map<U>(&self, f: impl FnMut(&T) -> U) -> Array<U> {
-        Array {
-            shape: self.shape.clone(),
-            data: self.data.iter().map(f).collect(),
-        }
+        Array { shape: self.shape.clone(), data: self.data.iter().map(f).collect() }
     }
 }
 
@@ -84,18 +77,13 @@ impl<T: Clone> Array<T> {
     pub fn filled(shape: impl Into<Vec<usize>>, value: T) -> Self {
         let shape = shape.into();
         let len = shape.iter().product();
-        Self {
-            shape,
-            data: vec![value; len],
-        }
+        Self { shape, data: vec![value; len] }
     }
 }
 
 /// The product of `shape`, or `None` when it overflows (a sign of a corrupt file).
 pub fn element_count(shape: &[usize]) -> Option<usize> {
-    shape
-        .iter()
-        .try_fold(1usize, |product, &n| product.checked_mul(n))
+    shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n))
 }
 
 #[cfg(test)]
@@ -106,10 +94,7 @@ mod tests {
     fn values_must_fill_the_shape() {
         assert!(Array::new([2, 3], vec![0.0f32; 6]).is_ok());
         let error = Array::new([2, 3], vec![0.0f32; 5]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "an array of shape [2, 3] holds 6 values, but 5 were given"
-        );
+        assert_eq!(error.to_string(), "an array of shape [2, 3] holds 6 values, but 5 were given");
     }
 
     #[test]

@@ -63,11 +63,7 @@ pub enum Error {
 
 /// Attaches the action and the path to an I/O result.
 pub fn io_context<T>(result: io::Result<T>, action: &'static str, path: &Path) -> Result<T, Error> {
-    result.map_err(|source| Error::Io {
-        action,
-        path: path.to_path_buf(),
-        source,
-    })
+    result.map_err(|source| Error::Io { action, path: path.to_path_buf(), source })
 }
 
 /// Writes `bytes` to `path` atomically (see [`write_with`]).
@@ -94,11 +90,8 @@ pub fn write_with(
         let file = io_context(File::create(&partial), "create", &partial)?;
         let mut writer = BufWriter::new(file);
         io_context(fill(&mut writer), "write", &partial)?;
-        let file = io_context(
-            writer.into_inner().map_err(io::IntoInnerError::into_error),
-            "write",
-            &partial,
-        )?;
+        let file =
+            io_context(writer.into_inner().map_err(io::IntoInnerError::into_error), "write", &partial)?;
         io_context(file.sync_all(), "sync", &partial)?;
         drop(file);
         fault::point("fsio.before-rename");
@@ -131,18 +124,10 @@ pub fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     let metadata = io_context(file.metadata(), "read", path)?;
     if metadata.is_dir() {
         let source = io::Error::new(io::ErrorKind::IsADirectory, "it is a folder, not a file");
-        return Err(Error::Io {
-            action: "read",
-            path: path.to_path_buf(),
-            source,
-        });
+        return Err(Error::Io { action: "read", path: path.to_path_buf(), source });
     }
     if metadata.len() > limit_bytes {
-        return Err(Error::TooLarge {
-            path: path.to_path_buf(),
-            found_bytes: metadata.len(),
-            limit_bytes,
-        });
+        return Err(Error::TooLarge { path: path.to_path_buf(), found_bytes: metadata.len(), limit_bytes });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
     // `take` keeps a file that grows while it is read (or a pipe) within the limit as well.
@@ -170,11 +155,7 @@ const ARTEFACT_LIMIT_BYTES: u64 = 64 << 20;
 
 /// Writes a JSON artefact atomically, indented, with a final newline.
 pub fn write_json<A: Serialize>(path: &Path, artefact: &A) -> Result<(), Error> {
-    let json = |source| Error::Json {
-        path: path.to_path_buf(),
-        what: "JSON document",
-        source,
-    };
+    let json = |source| Error::Json { path: path.to_path_buf(), what: "JSON document", source };
     let mut bytes = serde_json::to_vec_pretty(artefact).map_err(json)?;
     bytes.push(b'\n');
     write(path, &bytes)
@@ -183,11 +164,7 @@ pub fn write_json<A: Serialize>(path: &Path, artefact: &A) -> Result<(), Error> 
 /// Reads a JSON artefact and refuses one written by a newer version of the program.
 pub fn read_json<A: Artefact>(path: &Path) -> Result<A, Error> {
     let bytes = read_limited(path, ARTEFACT_LIMIT_BYTES)?;
-    let invalid = |source| Error::Json {
-        path: path.to_path_buf(),
-        what: A::WHAT,
-        source,
-    };
+    let invalid = |source| Error::Json { path: path.to_path_buf(), what: A::WHAT, source };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(invalid)?;
     if let Some(found) = value.get("schema").and_then(serde_json::Value::as_u64)
         && found > A::SCHEMA
@@ -249,10 +226,7 @@ mod tests {
         let path = folder.path().join("big");
         write(&path, &[0; 100]).unwrap();
         assert_eq!(read_limited(&path, 100).unwrap().len(), 100);
-        assert!(matches!(
-            read_limited(&path, 99),
-            Err(Error::TooLarge { found_bytes: 100, .. })
-        ));
+        assert!(matches!(read_limited(&path, 99), Err(Error::TooLarge { found_bytes: 100, .. })));
     }
 
     #[test]

@@ -24,5 +24,6 @@ pub mod report;
 pub mod submission;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text;
 pub mod train;
 pub mod weights;

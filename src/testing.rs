@@ -10,11 +10,7 @@ pub(crate) fn reference(relative: &str) -> Option<PathBuf> {
     match std::env::var_os("ESR_REFERENCE") {
         Some(root) if !root.is_empty() => {
             let path = PathBuf::from(root).join(relative);
-            assert!(
-                path.exists(),
-                "ESR_REFERENCE is set, but `{}` is not there",
-                path.display()
-            );
+            assert!(path.exists(), "ESR_REFERENCE is set, but `{}` is not there", path.display());
             Some(path)
         }
         _ => {

@@ -53,10 +53,7 @@ fn judge(args: &Args) -> Result<Verdict, CliError> {
     }
     let files = [&args.inspection, &args.evaluation, &args.measurement].map(Option::as_deref);
     let [inspection, evaluation, measurement] = files;
-    Ok(compliance::judge(
-        &rules,
-        &Artefacts::from_files(inspection, evaluation, measurement)?,
-    )?)
+    Ok(compliance::judge(&rules, &Artefacts::from_files(inspection, evaluation, measurement)?)?)
 }
 
 /// What a verdict means for the exit code.
@@ -105,10 +102,7 @@ mod tests {
         assert!(exit(Outcome::Compliant, true).is_ok());
         assert!(exit(Outcome::Incomplete, false).is_ok());
         for (verdict, strict) in [(Outcome::NotCompliant, false), (Outcome::Incomplete, true)] {
-            assert_eq!(
-                exit(verdict, strict).unwrap_err().exit_code(),
-                ExitCode::RulesNotMet
-            );
+            assert_eq!(exit(verdict, strict).unwrap_err().exit_code(), ExitCode::RulesNotMet);
         }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();

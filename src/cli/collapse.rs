@@ -57,13 +57,17 @@ pub fn run(args: Args) -> Result<(), CliError> {
         true => Ok(()),
         false => Err(CliError::new(
             ExitCode::Internal,
-            anyhow::anyhow!("the collapsed model differs from the expanded one by more than rounding; nothing was written"),
+            anyhow::anyhow!(
+                "the collapsed model differs from the expanded one by more than rounding; nothing was written"
+            ),
         )),
     }
 }
 
 fn render(proof: &CollapseProof, args: &Args) -> String {
-    let maybe = |value: Option<f64>| value.map_or("not measured (no images given)".into(), |value| format!("{value:.3e}"));
+    let maybe = |value: Option<f64>| {
+        value.map_or("not measured (no images given)".into(), |value| format!("{value:.3e}"))
+    };
     format!(
         "{} ({} parameters)\n-> {} ({} parameters)\n\nlargest absolute difference, white = 1\n  random images  f32 {:.3e}  f64 {:.3e}\n  \
          {} real image(s)  f32 {}  f64 {}\n  tolerated      f32 {:.0e}      f64 {:.0e}\n{}",

@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::CliError;
-use crate::interrupt::Signal;
 use crate::cli::ExitCode;
+use crate::interrupt::Signal;
 
 /// Where and how to compute.
 #[derive(clap::Args, Clone, Debug)]
@@ -173,19 +173,6 @@ impl FromStr for Size {
     }
 }
 
-/// A whole number with separators between thousands, for people.
-pub fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,12 +186,5 @@ mod tests {
         for wrong in ["510", "0x3", "ax3", "3x", "99999x1"] {
             assert!(wrong.parse::<Size>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn thousands_are_separated() {
-        assert_eq!(thousands(0), "0");
-        assert_eq!(thousands(790_496), "790,496");
-        assert_eq!(thousands(51_757_711_360), "51,757,711,360");
     }
 }

@@ -62,35 +62,23 @@ pub struct CliError {
 impl CliError {
     /// An error of the given class.
     pub fn new(exit: ExitCode, source: impl Into<anyhow::Error>) -> Self {
-        Self {
-            exit,
-            source: source.into(),
-        }
+        Self { exit, source: source.into() }
     }
 
     /// The arguments make no sense; `message` says what is wrong and what would be right.
     pub fn usage(message: impl fmt::Display) -> Self {
-        Self {
-            exit: ExitCode::Usage,
-            source: anyhow::anyhow!("{message}"),
-        }
+        Self { exit: ExitCode::Usage, source: anyhow::anyhow!("{message}") }
     }
 
     /// The data is missing or wrong; `message` says what, where, and what to do.
     pub fn data(message: impl fmt::Display) -> Self {
-        Self {
-            exit: ExitCode::Data,
-            source: anyhow::anyhow!("{message}"),
-        }
+        Self { exit: ExitCode::Data, source: anyhow::anyhow!("{message}") }
     }
 
     /// Says what was being done when the error came up.
     #[must_use]
     pub fn context(self, doing: impl fmt::Display + Send + Sync + 'static) -> Self {
-        Self {
-            exit: self.exit,
-            source: self.source.context(doing),
-        }
+        Self { exit: self.exit, source: self.source.context(doing) }
     }
 
     /// The exit code it means.
@@ -162,9 +150,10 @@ exit_code_by_variant! {
 fn of_load(error: &LoadError) -> ExitCode {
     match error {
         LoadError::Neither { .. } | LoadError::NoWeights(_) | LoadError::Build(_) => ExitCode::Usage,
-        LoadError::Weights(_) | LoadError::Unknown { .. } | LoadError::Named { .. } | LoadError::Strict { .. } => {
-            ExitCode::Data
-        }
+        LoadError::Weights(_)
+        | LoadError::Unknown { .. }
+        | LoadError::Named { .. }
+        | LoadError::Strict { .. } => ExitCode::Data,
     }
 }
 
@@ -214,7 +203,9 @@ fn of_measure(error: &measure::Error) -> ExitCode {
     match error {
         measure::Error::NoSamples { .. } => ExitCode::NoValidMeasurement,
         measure::Error::NoItems { .. } | measure::Error::Budget { .. } => ExitCode::Usage,
-        measure::Error::DifferentInputs { .. } | measure::Error::File(_) | measure::Error::Log { .. } => ExitCode::Data,
+        measure::Error::DifferentInputs { .. } | measure::Error::File(_) | measure::Error::Log { .. } => {
+            ExitCode::Data
+        }
         measure::Error::Workload { .. } => ExitCode::Internal,
     }
 }
@@ -254,9 +245,13 @@ fn of_pipeline(error: &pipeline::Error) -> ExitCode {
         E::Measure(error) => of_measure(error),
         E::Package(error) => of_package(error),
         E::Manifest(error) => of_manifest(error),
-        E::File(_) | E::Dataset(_) | E::Imaging(_) | E::Weights(_) | E::Evaluate(_) | E::Compliance(_) | E::Shape(_) => {
-            ExitCode::Data
-        }
+        E::File(_)
+        | E::Dataset(_)
+        | E::Imaging(_)
+        | E::Weights(_)
+        | E::Evaluate(_)
+        | E::Compliance(_)
+        | E::Shape(_) => ExitCode::Data,
         E::Checksum { .. } => ExitCode::Data,
         E::OtherSettings { .. } => ExitCode::Usage,
         E::Stage(_) | E::Fold(_) | E::Settings(_) | E::CollapseDiffers { .. } => ExitCode::Internal,

@@ -45,10 +45,11 @@ pub fn run(args: Args) -> Result<(), CliError> {
         note(&format!("note: `{}` is no image by its name and is left out", path.display()));
     }
     let bar = progress_bar(list.pairs.len() as u64, "images");
-    let evaluated = evaluate(model.identity.clone(), &upscaler, &list.pairs, args.save.as_deref(), &mut |name| {
-        bar.set_message(name.to_owned());
-        bar.inc(1);
-    })?;
+    let evaluated =
+        evaluate(model.identity.clone(), &upscaler, &list.pairs, args.save.as_deref(), &mut |name| {
+            bar.set_message(name.to_owned());
+            bar.inc(1);
+        })?;
     bar.finish_and_clear();
     if !evaluated.grey.is_empty() {
         note(&format!(
@@ -82,7 +83,11 @@ fn render(evaluation: &Evaluation) -> String {
     let width = evaluation.images.iter().map(|image| image.name.len()).max().unwrap_or(0).max("image".len());
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = writeln!(text, "{}  x{}, border {} px", evaluation.model.architecture, evaluation.scale, evaluation.border);
+    let _ = writeln!(
+        text,
+        "{}  x{}, border {} px",
+        evaluation.model.architecture, evaluation.scale, evaluation.border
+    );
     let _ = writeln!(
         text,
         "{:width$}  {:>11}  {:>13}  {:>8}  {:>11}  {:>8}",

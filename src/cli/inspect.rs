@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
-use super::common::{Size, thousands};
+use super::common::Size;
 use super::{CliError, output};
 use crate::graph::inspect;
 use crate::graph::inspection::Inspection;
 use crate::models::Model;
+use crate::text::thousands;
 
 /// Arguments of `esr inspect`.
 #[derive(clap::Args, Debug)]
@@ -48,7 +49,11 @@ fn render(inspection: &Inspection, notes: &[String]) -> String {
     for note in notes {
         let _ = writeln!(text, "note: {note}");
     }
-    let _ = writeln!(text, "counted for one LR image of {}x{} pixels\n", inspection.input_width, inspection.input_height);
+    let _ = writeln!(
+        text,
+        "counted for one LR image of {}x{} pixels\n",
+        inspection.input_width, inspection.input_height
+    );
     let width = inspection.layers.iter().map(|layer| layer.name.len()).max().unwrap_or(0).max("layer".len());
     let _ = writeln!(
         text,
@@ -74,8 +79,16 @@ fn render(inspection: &Inspection, notes: &[String]) -> String {
     let _ = writeln!(text);
     for (label, value, rounded) in [
         ("parameters", inspection.parameters, format!("{:.3} M", mega(inspection.parameters))),
-        ("FLOPs, counter of 2020-2023", inspection.flops_ntire2022, format!("{:.2} G", giga(inspection.flops_ntire2022))),
-        ("FLOPs, fvcore (2024 on)", inspection.flops_fvcore, format!("{:.2} G", giga(inspection.flops_fvcore))),
+        (
+            "FLOPs, counter of 2020-2023",
+            inspection.flops_ntire2022,
+            format!("{:.2} G", giga(inspection.flops_ntire2022)),
+        ),
+        (
+            "FLOPs, fvcore (2024 on)",
+            inspection.flops_fvcore,
+            format!("{:.2} G", giga(inspection.flops_fvcore)),
+        ),
         ("activations", inspection.activations, format!("{:.2} M", mega(inspection.activations))),
         ("convolutions", inspection.convolutions, String::new()),
     ] {

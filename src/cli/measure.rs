@@ -74,8 +74,12 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let model = load(&args.model)?;
     let baseline = args.baseline.as_deref().map(load).transpose()?;
     let images = args.lr.as_ref().map(|folder| lr_images(folder)).transpose()?;
-    let setup =
-        Setup { device: "cpu".into(), engine: "reference".into(), precision: "f32".into(), threads: compute.threads };
+    let setup = Setup {
+        device: "cpu".into(),
+        engine: "reference".into(),
+        precision: "f32".into(),
+        threads: compute.threads,
+    };
     let upscaler = upscaler(&model)?;
     let beside = baseline.as_ref().map(self::upscaler).transpose()?;
     let timed = |upscaler| match &images {
@@ -176,8 +180,15 @@ fn timing(text: &mut String, role: &str, name: &str, timing: &Timing) {
     if let Some(mean) = timing.mean_without_first_ms {
         let _ = writeln!(text, "           mean without the first sample {mean:.2} ms");
     }
-    let memory = timing.peak_memory_bytes.map_or("not measured".to_owned(), |bytes| format!("{:.1} MiB", bytes as f64 / 1048576.0));
-    let _ = writeln!(text, "           {}: {}  peak memory {memory}", timing.validity.name().to_uppercase(), timing.validity_reason);
+    let memory = timing
+        .peak_memory_bytes
+        .map_or("not measured".to_owned(), |bytes| format!("{:.1} MiB", bytes as f64 / 1048576.0));
+    let _ = writeln!(
+        text,
+        "           {}: {}  peak memory {memory}",
+        timing.validity.name().to_uppercase(),
+        timing.validity_reason
+    );
     for note in &timing.notes {
         let _ = writeln!(text, "           note: {note}");
     }

@@ -25,10 +25,8 @@ pub struct Args {
 /// Exit code 4 if the run directory holds no readable report.json, or the rendered files cannot be written.
 pub fn run(args: Args) -> Result<(), CliError> {
     let report = files::read(&args.run).map_err(|error| {
-        CliError::from(error).context(format!(
-            "`{}` has no report to show: make one with `esr reproduce`",
-            args.run.display()
-        ))
+        CliError::from(error)
+            .context(format!("`{}` has no report to show: make one with `esr reproduce`", args.run.display()))
     })?;
     if args.json {
         return Ok(output::json(&report)?);
@@ -64,16 +62,9 @@ mod tests {
     #[test]
     fn a_run_without_a_report_is_a_data_error_that_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let error = run(Args {
-            run: folder.path().to_path_buf(),
-            json: false,
-        })
-        .unwrap_err();
+        let error = run(Args { run: folder.path().to_path_buf(), json: false }).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::Data);
-        assert!(
-            error.to_string().contains("make one with `esr reproduce`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("make one with `esr reproduce`"), "{error}");
         assert!(error.to_string().contains("report.json"), "{error}");
     }
 }

@@ -31,7 +31,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
     args.compute.checked()?;
     let settings = super::reproduce::read_settings(&args.settings)?;
     let Some(training) = &settings.training else {
-        return Err(CliError::usage(format!("`{}` has no [training]: it takes released weights", args.settings.display())));
+        return Err(CliError::usage(format!(
+            "`{}` has no [training]: it takes released weights",
+            args.settings.display()
+        )));
     };
     let signals = Interrupt::install()?;
     let _lock = RunLock::take(&args.run)?;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::common::{ComputeArgs, note, progress_bar};
 use super::evaluate::upscaler;
 use super::{CliError, output};
-use crate::{dataset, imaging};
 use crate::models::Model;
+use crate::{dataset, imaging};
 
 /// Arguments of `esr upscale`.
 #[derive(clap::Args, Debug)]
@@ -61,7 +61,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
             note(&format!("note: `{}` is grey and is replicated to RGB", path.display()));
         }
         let sr = upscaler.upscale(&decoded.image);
-        let sr = sr.map_err(|error| CliError::from(error).context(format!("cannot upscale `{}`", path.display())))?;
+        let sr = sr
+            .map_err(|error| CliError::from(error).context(format!("cannot upscale `{}`", path.display())))?;
         let target = args.out.join(format!("{stem}.png"));
         imaging::write_png(&target, &sr)?;
         bar.inc(1);

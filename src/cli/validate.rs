@@ -40,21 +40,13 @@ pub fn run(args: Args) -> Result<(), CliError> {
     if report.accepted {
         return Ok(());
     }
-    let message = anyhow::anyhow!(
-        "`{}` would not be accepted; the findings say why",
-        args.zip.display()
-    );
+    let message = anyhow::anyhow!("`{}` would not be accepted; the findings say why", args.zip.display());
     Err(CliError::new(ExitCode::RulesNotMet, message))
 }
 
 /// The findings as aligned text, and one line with the verdict.
 fn render(report: &Report) -> String {
-    let width = report
-        .findings
-        .iter()
-        .map(|finding| finding.location.chars().count())
-        .max()
-        .unwrap_or(0);
+    let width = report.findings.iter().map(|finding| finding.location.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for finding in &report.findings {
         // Writing to a string cannot fail.
@@ -68,14 +60,8 @@ fn render(report: &Report) -> String {
         );
     }
     let counts = &report.counts;
-    let expected = counts
-        .images_expected
-        .map_or(String::new(), |n| format!(" of {n} expected"));
-    let verdict = if report.accepted {
-        "accepted"
-    } else {
-        "not accepted"
-    };
+    let expected = counts.images_expected.map_or(String::new(), |n| format!(" of {n} expected"));
+    let verdict = if report.accepted { "accepted" } else { "not accepted" };
     let _ = writeln!(
         text,
         "{verdict}: {} members, {}{expected} images, {} of them sound",
@@ -101,18 +87,9 @@ mod tests {
     fn arguments_are_parsed() {
         let parse = |line: &str| Line::try_parse_from(line.split(' ')).map(|line| line.args);
         let args = parse("validate s.zip --lr LR --json").unwrap();
-        assert_eq!(
-            (args.lr, args.phase, args.json),
-            (Some(PathBuf::from("LR")), None, true)
-        );
-        assert_eq!(
-            parse("validate s.zip --phase test").unwrap().phase,
-            Some(Phase::Test)
-        );
-        assert_eq!(
-            parse("validate s.zip --phase validation").unwrap().phase,
-            Some(Phase::Validation)
-        );
+        assert_eq!((args.lr, args.phase, args.json), (Some(PathBuf::from("LR")), None, true));
+        assert_eq!(parse("validate s.zip --phase test").unwrap().phase, Some(Phase::Test));
+        assert_eq!(parse("validate s.zip --phase validation").unwrap().phase, Some(Phase::Validation));
         assert!(parse("validate s.zip --phase final").is_err());
         assert!(parse("validate s.zip --phase test --lr LR").is_err());
         assert!(parse("validate").is_err());
@@ -130,16 +107,8 @@ mod tests {
             schema: 1,
             accepted: false,
             archive_bytes: 1,
-            counts: Counts {
-                members: 2,
-                images_expected: Some(100),
-                images_found: 1,
-                images_sound: 0,
-            },
-            findings: vec![
-                finding(Severity::Error, "readme.txt"),
-                finding(Severity::Note, "archive"),
-            ],
+            counts: Counts { members: 2, images_expected: Some(100), images_found: 1, images_sound: 0 },
+            findings: vec![finding(Severity::Error, "readme.txt"), finding(Severity::Note, "archive")],
         };
         assert_eq!(
             render(&report),

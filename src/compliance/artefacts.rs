@@ -27,15 +27,8 @@ impl Artefacts {
     /// [`Error::NotARun`] if there is no such directory, [`Error::File`] if a file is there and cannot be read.
     pub fn from_run(run: &Path) -> Result<Self, Error> {
         if !run.is_dir() {
-            let why = if run.exists() {
-                "it is a file"
-            } else {
-                "there is nothing of that name"
-            };
-            return Err(Error::NotARun {
-                path: run.to_path_buf(),
-                why,
-            });
+            let why = if run.exists() { "it is a file" } else { "there is nothing of that name" };
+            return Err(Error::NotARun { path: run.to_path_buf(), why });
         }
         let present = |name: &str| Some(run.join(name)).filter(|path| path.exists());
         Self::from_files(
@@ -64,23 +57,12 @@ impl Artefacts {
     /// The one model all artefacts are of; `None` when there are none.
     pub(super) fn model(&self) -> Result<Option<&ModelIdentity>, Error> {
         let named = [
-            (
-                "inspection",
-                self.inspection.as_ref().map(|artefact| &artefact.model),
-            ),
-            (
-                "evaluation",
-                self.evaluation.as_ref().map(|artefact| &artefact.model),
-            ),
-            (
-                "measurement",
-                self.measurement.as_ref().map(|artefact| &artefact.model),
-            ),
+            ("inspection", self.inspection.as_ref().map(|artefact| &artefact.model)),
+            ("evaluation", self.evaluation.as_ref().map(|artefact| &artefact.model)),
+            ("measurement", self.measurement.as_ref().map(|artefact| &artefact.model)),
         ];
-        let present: Vec<(&str, &ModelIdentity)> = named
-            .into_iter()
-            .filter_map(|(what, model)| Some((what, model?)))
-            .collect();
+        let present: Vec<(&str, &ModelIdentity)> =
+            named.into_iter().filter_map(|(what, model)| Some((what, model?))).collect();
         let Some((_, first)) = present.first() else {
             return Ok(None);
         };
@@ -89,26 +71,16 @@ impl Artefacts {
         }
         let list = |(what, model): &(&str, &ModelIdentity)| {
             let weights = model.weights_sha256.as_deref();
-            format!(
-                "{what} of {} ({})",
-                model.architecture,
-                weights.unwrap_or("no weights")
-            )
+            format!("{what} of {} ({})", model.architecture, weights.unwrap_or("no weights"))
         };
-        Err(Error::DifferentModels {
-            models: present.iter().map(list).collect::<Vec<_>>().join(", "),
-        })
+        Err(Error::DifferentModels { models: present.iter().map(list).collect::<Vec<_>>().join(", ") })
     }
 }
 
 /// A model in a few words: its architecture and the beginning of its weights' hash.
 pub(super) fn describe(model: &ModelIdentity) -> String {
     match model.weights_sha256.as_deref() {
-        Some(hash) => format!(
-            "{} (weights {})",
-            model.architecture,
-            hash.get(..12).unwrap_or(hash)
-        ),
+        Some(hash) => format!("{} (weights {})", model.architecture, hash.get(..12).unwrap_or(hash)),
         None => format!("{} (no weights)", model.architecture),
     }
 }

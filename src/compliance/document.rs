@@ -93,19 +93,14 @@ mod tests {
 
     #[test]
     fn the_rules_page_is_current() {
-        let challenges: Vec<Challenge> = challenge_years()
-            .into_iter()
-            .map(|year| challenge(year).unwrap())
-            .collect();
+        let challenges: Vec<Challenge> =
+            challenge_years().into_iter().map(|year| challenge(year).unwrap()).collect();
         let page = document(&challenges);
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md");
         if std::env::var_os("ESR_UPDATE").is_some() {
             crate::fsio::write(&path, page.as_bytes()).unwrap();
         }
         let written = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(
-            written, page,
-            "docs/rules.md is not current: run `ESR_UPDATE=1 cargo test rules_page`"
-        );
+        assert_eq!(written, page, "docs/rules.md is not current: run `ESR_UPDATE=1 cargo test rules_page`");
     }
 }

@@ -61,20 +61,9 @@ pub(super) fn evaluation(psnr_db: f64) -> Evaluation {
     let mean = images.iter().filter_map(|image| image.psnr_rgb_db).sum::<f64>() / images.len() as f64;
     // The sum of a hundred equal numbers rounds; the fixtures want the number asked for.
     assert!((mean - psnr_db).abs() < 1e-10);
-    let mean = MeanScore {
-        psnr_rgb_db: Some(psnr_db),
-        ssim_rgb: 0.8,
-        psnr_y_db: Some(psnr_db + 1.5),
-        ssim_y: 0.85,
-    };
-    Evaluation {
-        schema: Evaluation::SCHEMA,
-        model: model(),
-        scale: 4,
-        border: 4,
-        images,
-        mean,
-    }
+    let mean =
+        MeanScore { psnr_rgb_db: Some(psnr_db), ssim_rgb: 0.8, psnr_y_db: Some(psnr_db + 1.5), ssim_y: 0.85 };
+    Evaluation { schema: Evaluation::SCHEMA, model: model(), scale: 4, border: 4, images, mean }
 }
 
 fn timing(ms: f64) -> Timing {
@@ -114,16 +103,10 @@ pub(super) fn measurement([low, median, high]: [f64; 3]) -> Measurement {
         engine: "plan".to_owned(),
         precision: "f32".to_owned(),
         threads: 2,
-        input: Input::Size {
-            width: 510,
-            height: 339,
-        },
+        input: Input::Size { width: 510, height: 339 },
         timing: timing(1000.0 * median),
         baseline: Some(Baseline {
-            model: ModelIdentity {
-                architecture: "imdn:blocks=8".to_owned(),
-                weights_sha256: None,
-            },
+            model: ModelIdentity { architecture: "imdn:blocks=8".to_owned(), weights_sha256: None },
             timing: timing(1000.0),
         }),
         ratio_to_baseline: Some(RatioToBaseline {

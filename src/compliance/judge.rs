@@ -5,13 +5,13 @@ use std::path::Path;
 
 use super::artefacts::{Artefacts, describe};
 use super::error::Error;
-use super::table::thousands;
 use super::verdict::{Bound, Outcome, RuleResult, Status, Value, Verdict};
 use crate::fsio::Artefact;
 use crate::graph::inspection::Inspection;
 use crate::manifest::{Challenge, Check, Count, ImageSet, Rule};
 use crate::measure::{Measurement, MemoryScope, Validity};
 use crate::metrics::evaluation::{Evaluation, ImageScore};
+use crate::text::thousands;
 
 /// How far a recorded mean may be from the mean of the recorded images: far above the rounding of sums of a hundred numbers
 /// and their way through JSON, far below anything a rule could notice.
@@ -41,16 +41,8 @@ pub fn judge(rules: &Challenge, artefacts: &Artefacts) -> Result<Verdict, Error>
     if let Some(evaluation) = &artefacts.evaluation {
         consistent(evaluation)?;
     }
-    let results: Vec<RuleResult> = rules
-        .rules
-        .iter()
-        .map(|rule| row(rules, rule, artefacts))
-        .collect();
-    let any = |status| {
-        results
-            .iter()
-            .any(|result| result.binding && result.status == status)
-    };
+    let results: Vec<RuleResult> = rules.rules.iter().map(|rule| row(rules, rule, artefacts)).collect();
+    let any = |status| results.iter().any(|result| result.binding && result.status == status);
     let verdict = if any(Status::Fail) {
         Outcome::NotCompliant
     } else if any(Status::NotMeasured) {
@@ -83,12 +75,7 @@ fn row(rules: &Challenge, rule: &Rule, artefacts: &Artefacts) -> RuleResult {
     let (found, limit, bound, unit) = match &rule.check {
         Check::PsnrAtLeast { image_set, limit_db } => {
             let found = psnr(rules, image_set, *limit_db, artefacts.evaluation.as_ref());
-            (
-                found,
-                Some(Value::Real(*limit_db)),
-                Some(Bound::AtLeast),
-                Some("dB"),
-            )
+            (found, Some(Value::Real(*limit_db)), Some(Bound::AtLeast), Some("dB"))
         }
         Check::CountAtMost { count, limit } => {
             let found = count_at_most(rules, *count, *limit, artefacts.inspection.as_ref());
@@ -96,30 +83,15 @@ fn row(rules: &Challenge, rule: &Rule, artefacts: &Artefacts) -> RuleResult {
         }
         Check::RuntimeRatioAtMost { limit } => {
             let found = runtime(rules, *limit, artefacts.measurement.as_ref());
-            (
-                found,
-                Some(Value::Real(*limit)),
-                Some(Bound::AtMost),
-                Some("x baseline"),
-            )
+            (found, Some(Value::Real(*limit)), Some(Bound::AtMost), Some("x baseline"))
         }
         Check::MemoryBeside { baseline_mib } => {
             let found = memory(*baseline_mib, artefacts.measurement.as_ref());
-            (
-                found,
-                Some(Value::Real(*baseline_mib)),
-                Some(Bound::AtMost),
-                Some("MiB"),
-            )
+            (found, Some(Value::Real(*baseline_mib)), Some(Bound::AtMost), Some("MiB"))
         }
         Check::CannotBeMeasured { because, baseline_db } => {
             let reason = format!("{because}; this row never counts against a model");
-            (
-                Err(reason),
-                Some(Value::Real(*baseline_db)),
-                Some(Bound::AtLeast),
-                Some("dB"),
-            )
+            (Err(reason), Some(Value::Real(*baseline_db)), Some(Bound::AtLeast), Some("dB"))
         }
     };
     let (status, value, reason) = match found {
@@ -160,7 +132,7 @@ fn psnr(rules: &Challenge, image_set: &str, limit_db: f64, evaluation: Option<&E
     exactly_the_images_of(set, &evaluation.images)?;
     let Some(mean_db) = evaluation.mean.psnr_rgb_db else {
         return Err(
-            "the mean is infinite because an output equals its HR image, which no model achieves".to_owned(),
+            "the mean is infinite because an output equals its HR image, which no model achieves".to_owned()
         );
     };
     let meets = mean_db >= limit_db;
@@ -170,21 +142,11 @@ fn psnr(rules: &Challenge, image_set: &str, limit_db: f64, evaluation: Option<&E
         (true, _) => format!("{difference:.4} dB above"),
         (false, _) => format!("{difference:.4} dB below"),
     };
-    let reads = format!("{mean_db:.2}")
-        .parse::<f64>()
-        .is_ok_and(|read| read >= limit_db);
-    let although = if reads && !meets {
-        ", although its reading in two decimals is not"
-    } else {
-        ""
-    };
+    let reads = format!("{mean_db:.2}").parse::<f64>().is_ok_and(|read| read >= limit_db);
+    let although = if reads && !meets { ", although its reading in two decimals is not" } else { "" };
     let reason =
         format!("{mean_db:.2} dB in two decimals; {mean_db:.4} dB is {side} {limit_db:.2} dB{although}");
-    Ok(Finding {
-        value: Value::Real(mean_db),
-        meets,
-        reason,
-    })
+    Ok(Finding { value: Value::Real(mean_db), meets, reason })
 }
 
 /// Whether the images are those of the set, each once, as far as names, number and the known hashes tell.
@@ -261,17 +223,9 @@ fn count_at_most(rules: &Challenge, count: Count, limit: u64, inspection: Option
     let reason = match value.abs_diff(limit) {
         0 => format!("exactly as many as {name}"),
         more if !meets => format!("{} more than {name}, {share:.2} times as many", thousands(more)),
-        fewer => format!(
-            "{} fewer than {name}, {:.1} % of its number",
-            thousands(fewer),
-            share * 100.0
-        ),
+        fewer => format!("{} fewer than {name}, {:.1} % of its number", thousands(fewer), share * 100.0),
     };
-    Ok(Finding {
-        value: Value::Count(value),
-        meets,
-        reason,
-    })
+    Ok(Finding { value: Value::Count(value), meets, reason })
 }
 
 fn runtime(rules: &Challenge, limit: f64, measurement: Option<&Measurement>) -> Found {
@@ -284,21 +238,15 @@ fn runtime(rules: &Challenge, limit: f64, measurement: Option<&Measurement>) -> 
     };
     if &baseline.model.architecture != wanted {
         let found = describe(&baseline.model);
-        return Err(format!(
-            "it was measured beside {found}, the rule asks for {wanted}"
-        ));
+        return Err(format!("it was measured beside {found}, the rule asks for {wanted}"));
     }
     let ordered = 0.0 < ratio.low && ratio.low <= ratio.median && ratio.median <= ratio.high;
     if !ordered || !ratio.high.is_finite() {
         return Err("the ratio in the measurement is not a positive number inside its interval".to_owned());
     }
     let (validity, why) = m.joint_validity();
-    let interval = format!(
-        "[{:.3}, {:.3}] at {:.1} % confidence",
-        ratio.low,
-        ratio.high,
-        ratio.confidence * 100.0
-    );
+    let interval =
+        format!("[{:.3}, {:.3}] at {:.1} % confidence", ratio.low, ratio.high, ratio.confidence * 100.0);
     let one_side = ratio.high <= limit || ratio.low > limit;
     let meets = ratio.median <= limit;
     let trust = match validity {
@@ -333,11 +281,7 @@ fn runtime(rules: &Challenge, limit: f64, measurement: Option<&Measurement>) -> 
         rules.baseline.runtime_valid_ms,
         rules.baseline.runtime_average_ms,
     );
-    Ok(Finding {
-        value: Value::Real(ratio.median),
-        meets,
-        reason,
-    })
+    Ok(Finding { value: Value::Real(ratio.median), meets, reason })
 }
 
 fn memory(baseline_mib: f64, measurement: Option<&Measurement>) -> Found {
@@ -354,48 +298,26 @@ fn memory(baseline_mib: f64, measurement: Option<&Measurement>) -> Found {
         "{what} on {}; {baseline_mib:.2} MiB is what PyTorch's allocator counted on the organisers' GPU, so the two cannot be compared",
         m.device
     );
-    Ok(Finding {
-        value: Value::Real(mib),
-        meets: mib <= baseline_mib,
-        reason,
-    })
+    Ok(Finding { value: Value::Real(mib), meets: mib <= baseline_mib, reason })
 }
 
 /// An evaluation is only believed if its mean follows from its images.
 fn consistent(evaluation: &Evaluation) -> Result<(), Error> {
-    let wrong = |what: String| {
-        Err(Error::Contradiction {
-            artefact: "evaluation",
-            what,
-        })
-    };
-    if let Some(image) = evaluation
-        .images
-        .iter()
-        .find(|image| image.psnr_rgb_db.is_none() != image.identical)
+    let wrong = |what: String| Err(Error::Contradiction { artefact: "evaluation", what });
+    if let Some(image) = evaluation.images.iter().find(|image| image.psnr_rgb_db.is_none() != image.identical)
     {
-        let psnr = if image.identical {
-            "a finite PSNR although it is identical"
-        } else {
-            "no PSNR"
-        };
+        let psnr = if image.identical { "a finite PSNR although it is identical" } else { "no PSNR" };
         return wrong(format!("image {} has {psnr}", image.name));
     }
     let recorded = evaluation.mean.psnr_rgb_db;
     let scores: Option<Vec<f64>> = evaluation.images.iter().map(|image| image.psnr_rgb_db).collect();
-    let computed = scores
-        .filter(|scores| !scores.is_empty())
-        .map(|s| s.iter().sum::<f64>() / s.len() as f64);
+    let computed = scores.filter(|scores| !scores.is_empty()).map(|s| s.iter().sum::<f64>() / s.len() as f64);
     match (recorded, computed) {
         (None, None) => Ok(()),
         (Some(recorded), Some(computed)) if (recorded - computed).abs() <= MEAN_TOLERANCE_DB => Ok(()),
         _ => {
             let word = |mean: Option<f64>| mean.map_or("none".to_owned(), |mean| format!("{mean} dB"));
-            wrong(format!(
-                "its mean PSNR is {}, that of its images {}",
-                word(recorded),
-                word(computed)
-            ))
+            wrong(format!("its mean PSNR is {}, that of its images {}", word(recorded), word(computed)))
         }
     }
 }

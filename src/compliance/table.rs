@@ -4,14 +4,12 @@ use std::fmt::Write as _;
 
 use super::artefacts::describe;
 use super::verdict::{Bound, Outcome, RuleResult, Status, Value, Verdict};
+use crate::text::thousands;
 
 /// The verdict as text, without colour, ending with a newline.
 pub fn table(verdict: &Verdict) -> String {
     let mut text = String::new();
-    let model = verdict
-        .model
-        .as_ref()
-        .map_or("no model: the run holds no artefact".to_owned(), describe);
+    let model = verdict.model.as_ref().map_or("no model: the run holds no artefact".to_owned(), describe);
     let width = verdict.rules.iter().map(|rule| rule.id.len()).max().unwrap_or(0);
     // Writing to a string cannot fail, so the results are of no interest.
     let _ = writeln!(text, "{}\n{model}\n", verdict.challenge);
@@ -31,32 +29,21 @@ pub fn table(verdict: &Verdict) -> String {
 /// The verdict with the rules behind it.
 fn conclusion(verdict: &Verdict) -> String {
     let ids = |status| {
-        let of = verdict
-            .rules
-            .iter()
-            .filter(|rule| rule.binding && rule.status == status);
+        let of = verdict.rules.iter().filter(|rule| rule.binding && rule.status == status);
         of.map(|rule| rule.id.as_str()).collect::<Vec<_>>().join(", ")
     };
     match verdict.verdict {
-        Outcome::Compliant => format!(
-            "{} (every binding rule passes: {})",
-            verdict.verdict,
-            ids(Status::Pass)
-        ),
+        Outcome::Compliant => {
+            format!("{} (every binding rule passes: {})", verdict.verdict, ids(Status::Pass))
+        }
         Outcome::NotCompliant => format!("{} (fails: {})", verdict.verdict, ids(Status::Fail)),
         Outcome::Incomplete => format!("{} (not measured: {})", verdict.verdict, ids(Status::NotMeasured)),
     }
 }
 
 fn numbers(rule: &RuleResult) -> String {
-    let unit = rule
-        .unit
-        .as_deref()
-        .map(|unit| format!(" {unit}"))
-        .unwrap_or_default();
-    let value = rule
-        .value
-        .map(|value| format!("{}{unit}", show(value, &rule.unit)));
+    let unit = rule.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
+    let value = rule.value.map(|value| format!("{}{unit}", show(value, &rule.unit)));
     let limit = rule.limit.map(|limit| {
         let limit = show(limit, &rule.unit);
         match (rule.binding, rule.bound) {
@@ -98,17 +85,4 @@ impl RuleResult {
         let unit = self.unit.as_ref().map_or_else(String::new, |unit| format!(" {unit}"));
         format!("{}{unit}", show(value, &self.unit))
     }
-}
-
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

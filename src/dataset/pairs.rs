@@ -56,11 +56,7 @@ pub fn pair_folders(lr_dir: &Path, hr_dir: &Path, scale: usize) -> Result<PairLi
     let mut hr_by_stem: BTreeMap<String, PathBuf> = BTreeMap::new();
     for path in hr.images {
         if let Some(other) = hr_by_stem.get(&stem(&path)?) {
-            problems.push(format!(
-                "HR `{}` and `{}` have the same name",
-                other.display(),
-                path.display()
-            ));
+            problems.push(format!("HR `{}` and `{}` have the same name", other.display(), path.display()));
             continue;
         }
         hr_by_stem.insert(stem(&path)?, path);
@@ -88,16 +84,9 @@ pub fn pair_folders(lr_dir: &Path, hr_dir: &Path, scale: usize) -> Result<PairLi
     for (name, hr) in hr_by_stem {
         match lr_by_hr_stem.remove(&name).unwrap_or_default().as_slice() {
             [] => problems.push(format!("HR `{}` has no LR image", hr.display())),
-            [lr] => pairs.push(Pair {
-                name,
-                lr: lr.clone(),
-                hr,
-            }),
+            [lr] => pairs.push(Pair { name, lr: lr.clone(), hr }),
             several => {
-                let names: Vec<String> = several
-                    .iter()
-                    .map(|path| format!("`{}`", path.display()))
-                    .collect();
+                let names: Vec<String> = several.iter().map(|path| format!("`{}`", path.display())).collect();
                 problems.push(format!(
                     "HR `{}` has {} LR images: {}",
                     hr.display(),
@@ -152,43 +141,28 @@ fn hr_stems_of(lr: &str, scale: usize) -> Vec<String> {
 
 /// The stem before `x4`, unless nothing would be left.
 fn without_suffix(stem: &str, scale: usize) -> Option<&str> {
-    stem.strip_suffix(&format!("x{scale}"))
-        .filter(|plain| !plain.is_empty())
+    stem.strip_suffix(&format!("x{scale}")).filter(|plain| !plain.is_empty())
 }
 
 fn stem(path: &Path) -> Result<String, Error> {
     let stem = path.file_stem().and_then(|stem| stem.to_str());
-    stem.map(str::to_owned).ok_or_else(|| Error::Name {
-        path: path.to_path_buf(),
-    })
+    stem.map(str::to_owned).ok_or_else(|| Error::Name { path: path.to_path_buf() })
 }
 
 fn list(dir: &Path, what: &'static str) -> Result<ImageList, Error> {
     if !dir.is_dir() {
-        return Err(Error::NotAFolder {
-            path: dir.to_path_buf(),
-            what,
-        });
+        return Err(Error::NotAFolder { path: dir.to_path_buf(), what });
     }
     let (mut images, mut ignored) = (Vec::new(), Vec::new());
     for entry in io_context(fs::read_dir(dir), "list", dir)? {
         let path = io_context(entry, "list", dir)?.path();
-        let extension = path
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .unwrap_or_default();
-        let is_image = ["png", "bmp"]
-            .iter()
-            .any(|known| extension.eq_ignore_ascii_case(known))
-            && path.is_file();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let is_image =
+            ["png", "bmp"].iter().any(|known| extension.eq_ignore_ascii_case(known)) && path.is_file();
         if is_image { &mut images } else { &mut ignored }.push(path);
     }
     if images.is_empty() {
-        return Err(Error::NoImages {
-            path: dir.to_path_buf(),
-            what,
-            ignored: ignored.len(),
-        });
+        return Err(Error::NoImages { path: dir.to_path_buf(), what, ignored: ignored.len() });
     }
     images.sort();
     ignored.sort();
@@ -212,18 +186,13 @@ mod tests {
         let (lr, hr) = (folder(lr), folder(hr));
         let list = pair_folders(lr.path(), hr.path(), 4).unwrap();
         let file = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-        list.pairs
-            .iter()
-            .map(|pair| (pair.name.clone(), file(&pair.lr)))
-            .collect()
+        list.pairs.iter().map(|pair| (pair.name.clone(), file(&pair.lr))).collect()
     }
 
     fn problems(lr: &[&str], hr: &[&str]) -> Vec<String> {
         let (lr, hr) = (folder(lr), folder(hr));
         let error = pair_folders(lr.path(), hr.path(), 4).unwrap_err();
-        let Error::Unpaired { problems, .. } = error else {
-            panic!("{error}")
-        };
+        let Error::Unpaired { problems, .. } = error else { panic!("{error}") };
         let strip = |line: String| {
             let line = line.replace(&format!("{}/", lr.path().display()), "");
             line.replace(&format!("{}/", hr.path().display()), "")
@@ -242,14 +211,8 @@ mod tests {
             [pair("0801", "0801x4.png"), pair("0802", "0802x4.png")]
         );
         assert_eq!(names(&["0901.png"], &["0901.png"]), [pair("0901", "0901.png")]);
-        assert_eq!(
-            names(&["babyx4.BMP"], &["baby.png"]),
-            [pair("baby", "babyx4.BMP")]
-        );
-        assert_eq!(
-            names(&["7_LRx4.png"], &["7_HR.png"]),
-            [pair("7_HR", "7_LRx4.png")]
-        );
+        assert_eq!(names(&["babyx4.BMP"], &["baby.png"]), [pair("baby", "babyx4.BMP")]);
+        assert_eq!(names(&["7_LRx4.png"], &["7_HR.png"]), [pair("7_HR", "7_LRx4.png")]);
         // A name that happens to end like the suffix.
         assert_eq!(
             names(&["boxx4.png", "pix4.png"], &["box.png", "pix4.png"]),
@@ -260,10 +223,7 @@ mod tests {
     #[test]
     fn every_file_without_exactly_one_partner_is_listed() {
         assert_eq!(
-            problems(
-                &["0801x4.png", "0803x4.png", "0804x2.png"],
-                &["0801.png", "0802.png"]
-            ),
+            problems(&["0801x4.png", "0803x4.png", "0804x2.png"], &["0801.png", "0802.png"]),
             [
                 "HR `0802.png` has no LR image",
                 "LR `0803x4.png` has no HR image",
@@ -274,10 +234,7 @@ mod tests {
             problems(&["0801.png", "0801x4.png"], &["0801.png"]),
             ["HR `0801.png` has 2 LR images: `0801.png`, `0801x4.png`"]
         );
-        assert_eq!(
-            problems(&["a.png"], &["a.bmp", "a.png"]),
-            ["HR `a.bmp` and `a.png` have the same name"]
-        );
+        assert_eq!(problems(&["a.png"], &["a.bmp", "a.png"]), ["HR `a.bmp` and `a.png` have the same name"]);
         assert_eq!(
             problems(&["ax4.png"], &["a.png", "ax4.png"]),
             [
@@ -290,10 +247,7 @@ mod tests {
 
     #[test]
     fn other_entries_are_counted() {
-        let (lr, hr) = (
-            folder(&["1x4.png", "SHA256SUMS"]),
-            folder(&["1.png", ".hidden", "notes.txt"]),
-        );
+        let (lr, hr) = (folder(&["1x4.png", "SHA256SUMS"]), folder(&["1.png", ".hidden", "notes.txt"]));
         fs::create_dir(hr.path().join("folder.png")).unwrap();
         let list = pair_folders(lr.path(), hr.path(), 4).unwrap();
         assert_eq!((list.pairs.len(), list.ignored.len()), (1, 4));
@@ -303,13 +257,8 @@ mod tests {
     fn empty_and_missing_folders_are_errors() {
         let (empty, hr) = (folder(&["readme.txt"]), folder(&["1.png"]));
         let message = pair_folders(empty.path(), hr.path(), 4).unwrap_err().to_string();
-        assert!(
-            message.contains("holds no PNG or BMP image (1 other entries)"),
-            "{message}"
-        );
-        let message = pair_folders(&hr.path().join("none"), hr.path(), 4)
-            .unwrap_err()
-            .to_string();
+        assert!(message.contains("holds no PNG or BMP image (1 other entries)"), "{message}");
+        let message = pair_folders(&hr.path().join("none"), hr.path(), 4).unwrap_err().to_string();
         assert!(
             message.ends_with("none` is not a folder: give the folder that holds the LR images"),
             "{message}"
@@ -329,10 +278,9 @@ mod tests {
 
     #[test]
     fn set5_of_the_reference_data_pairs_up() {
-        let (Some(hr), Some(lr)) = (
-            crate::testing::reference("images/Set5_HR"),
-            crate::testing::reference("images/Set5_LR_x4"),
-        ) else {
+        let (Some(hr), Some(lr)) =
+            (crate::testing::reference("images/Set5_HR"), crate::testing::reference("images/Set5_LR_x4"))
+        else {
             return;
         };
         let list = pair_folders(&lr, &hr, 4).unwrap();

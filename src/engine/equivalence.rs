@@ -97,12 +97,15 @@ pub fn compare(
         })
         .collect();
     let real: Vec<Array<f32>> = real.iter().map(|image| to_nchw(&[image], range)).collect();
-    let wide: Named<f64> = weights.iter().map(|(key, array)| (key.clone(), array.map(|&v| f64::from(v)))).collect();
+    let wide: Named<f64> =
+        weights.iter().map(|(key, array)| (key.clone(), array.map(|&v| f64::from(v)))).collect();
     // What is stored is folded in f64 and rounded once; that is what f32 is compared with.
     let folded_f64 = collapsed.weights(&wide)?;
     let folded_f32 = rounded(&folded_f64);
-    let nets_f32 = [Network::new(expanded.clone(), weights)?, Network::new(collapsed.graph.clone(), &folded_f32)?];
-    let nets_f64 = [Network::new(expanded.clone(), &wide)?, Network::new(collapsed.graph.clone(), &folded_f64)?];
+    let nets_f32 =
+        [Network::new(expanded.clone(), weights)?, Network::new(collapsed.graph.clone(), &folded_f32)?];
+    let nets_f64 =
+        [Network::new(expanded.clone(), &wide)?, Network::new(collapsed.graph.clone(), &folded_f64)?];
     let f32_of = |inputs: &[Array<f32>]| largest(&nets_f32, inputs.iter().cloned(), range);
     let f64_of =
         |inputs: &[Array<f32>]| largest(&nets_f64, inputs.iter().map(|x| x.map(|&v| f64::from(v))), range);
@@ -138,7 +141,8 @@ pub fn compare(
 /// # Errors
 /// [`FoldError`] when a tensor is missing or misshapen.
 pub fn collapsed_weights(collapsed: &Collapsed, weights: &StateDict) -> Result<StateDict, FoldError> {
-    let wide: Named<f64> = weights.iter().map(|(key, array)| (key.clone(), array.map(|&v| f64::from(v)))).collect();
+    let wide: Named<f64> =
+        weights.iter().map(|(key, array)| (key.clone(), array.map(|&v| f64::from(v)))).collect();
     Ok(rounded(&collapsed.weights(&wide)?))
 }
 

@@ -68,7 +68,9 @@ impl Upscaler {
     /// [`UpscaleError`]
     pub fn forward(&self, input: &Prepared) -> Result<Forwarded, UpscaleError> {
         match (&self.kind, &input.0) {
-            (Kind::Network { network, .. }, Input::Tensor(x)) => Ok(Forwarded(Output::Tensor(network.forward(x)?))),
+            (Kind::Network { network, .. }, Input::Tensor(x)) => {
+                Ok(Forwarded(Output::Tensor(network.forward(x)?)))
+            }
             (_, Input::Image(image)) => {
                 Ok(Forwarded(Output::Image(imaging::upscale_bicubic(image, self.scale)?)))
             }
@@ -131,7 +133,9 @@ pub fn to_nchw(images: &[&RgbImage], data_range: f32) -> Array<f32> {
     let mut data = Vec::with_capacity(images.len() * 3 * width * height);
     for image in images {
         for channel in 0..3 {
-            data.extend(image.pixels().iter().skip(channel).step_by(3).map(|&value| f32::from(value) / divisor));
+            data.extend(
+                image.pixels().iter().skip(channel).step_by(3).map(|&value| f32::from(value) / divisor),
+            );
         }
     }
     let shape = [images.len(), 3, height, width];

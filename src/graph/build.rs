@@ -69,12 +69,20 @@ impl GraphBuilder {
     pub fn conv(&mut self, name: impl Into<String>, x: Value, spec: Conv2d) -> Value {
         let name = name.into();
         if spec.in_channels != x.channels {
-            self.mistake(&name, format!("it reads {} channels but is given {}", spec.in_channels, x.channels));
+            self.mistake(
+                &name,
+                format!("it reads {} channels but is given {}", spec.in_channels, x.channels),
+            );
         }
         let divisible = spec.groups > 0
             && spec.in_channels.is_multiple_of(spec.groups)
             && spec.out_channels.is_multiple_of(spec.groups);
-        if !divisible || spec.in_channels == 0 || spec.out_channels == 0 || spec.kernel == 0 || spec.stride == 0 {
+        if !divisible
+            || spec.in_channels == 0
+            || spec.out_channels == 0
+            || spec.kernel == 0
+            || spec.stride == 0
+        {
             self.mistake(&name, format!("impossible convolution {spec:?}"));
         }
         if !self.conv_names.insert(name.clone()) {
@@ -85,7 +93,13 @@ impl GraphBuilder {
     }
 
     /// Convolution with bias, stride 1 and the padding that keeps the size.
-    pub fn conv_same(&mut self, name: impl Into<String>, x: Value, out_channels: usize, kernel: usize) -> Value {
+    pub fn conv_same(
+        &mut self,
+        name: impl Into<String>,
+        x: Value,
+        out_channels: usize,
+        kernel: usize,
+    ) -> Value {
         let spec = Conv2d {
             in_channels: x.channels,
             out_channels,

@@ -146,9 +146,16 @@ fn emit(graph: &Graph, forms: &[Option<Form>], absorbed: &[bool]) -> Collapsed {
             }
             None => {
                 if let Op::Conv2d(conv) = &node.op {
-                    folds.push((node.name.clone(), Fold::Conv { name: node.name.clone(), conv: conv.clone() }));
+                    folds.push((
+                        node.name.clone(),
+                        Fold::Conv { name: node.name.clone(), conv: conv.clone() },
+                    ));
                 }
-                Node { name: node.name.clone(), op: node.op.clone(), inputs: node.inputs.iter().map(map).collect() }
+                Node {
+                    name: node.name.clone(),
+                    op: node.op.clone(),
+                    inputs: node.inputs.iter().map(map).collect(),
+                }
             }
         };
         nodes.push(replacement);

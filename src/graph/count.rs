@@ -15,7 +15,12 @@ const FVCORE_BILINEAR_PER_OUTPUT: u64 = 4;
 ///
 /// # Errors
 /// [`ShapeError`] when the image does not go through the model.
-pub fn inspect(graph: &Graph, model: ModelIdentity, width: usize, height: usize) -> Result<Inspection, ShapeError> {
+pub fn inspect(
+    graph: &Graph,
+    model: ModelIdentity,
+    width: usize,
+    height: usize,
+) -> Result<Inspection, ShapeError> {
     let shapes = shapes(graph, width, height)?;
     let mut layers = Vec::new();
     let mut convolutions = 0;

@@ -10,7 +10,9 @@ use super::Conv2d;
 use crate::array::Array;
 
 /// A real number type in which weights are folded.
-pub trait Real: Copy + Default + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self> + std::ops::AddAssign {
+pub trait Real:
+    Copy + Default + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self> + std::ops::AddAssign
+{
     /// The number one.
     const ONE: Self;
 }
@@ -120,7 +122,8 @@ impl Fold {
             Self::Conv { name, .. } => Some(name),
             Self::Identity { .. } => None,
             Self::Sum(branches) => {
-                let widest = branches.iter().filter(|branch| branch.main_name().is_some()).map(Self::kernel).max()?;
+                let widest =
+                    branches.iter().filter(|branch| branch.main_name().is_some()).map(Self::kernel).max()?;
                 branches.iter().find_map(|branch| branch.main_name().filter(|_| branch.kernel() == widest))
             }
             Self::Chain { first, then } => first.main_name().or_else(|| then.main_name()),
@@ -207,7 +210,12 @@ impl Fold {
     ///
     /// # Errors
     /// [`FoldError`] as for [`Fold::evaluate`].
-    pub fn backward<T: Real>(&self, params: &Named<T>, grad: &Linear<T>, grads: &mut Named<T>) -> Result<(), FoldError> {
+    pub fn backward<T: Real>(
+        &self,
+        params: &Named<T>,
+        grad: &Linear<T>,
+        grads: &mut Named<T>,
+    ) -> Result<(), FoldError> {
         match self {
             Self::Conv { name, conv } => {
                 accumulate(grads, format!("{name}.weight"), &grad.weight);
@@ -242,7 +250,8 @@ impl Fold {
                         for (d_value, &d) in d_inner.weight.data_mut()[range].iter_mut().zip(d_row) {
                             *d_value += factor * d;
                         }
-                        if let (Some(d), Some(bias), Some(d_value)) = (d_bias, &inner.bias, &mut d_inner.bias) {
+                        if let (Some(d), Some(bias), Some(d_value)) = (d_bias, &inner.bias, &mut d_inner.bias)
+                        {
                             d_factor += d * bias.data()[mid];
                             d_value.data_mut()[mid] += factor * d;
                         }
@@ -294,7 +303,9 @@ fn centred_positions(rows: usize, large: usize, small: usize) -> impl Iterator<I
     let offset = (large - small) / 2;
     (0..rows).flat_map(move |row| {
         (0..small).flat_map(move |y| {
-            (0..small).map(move |x| (row * large * large + (y + offset) * large + x + offset, (row * small + y) * small + x))
+            (0..small).map(move |x| {
+                (row * large * large + (y + offset) * large + x + offset, (row * small + y) * small + x)
+            })
         })
     })
 }

@@ -35,7 +35,8 @@ pub fn shapes(graph: &Graph, width: usize, height: usize) -> Result<Vec<[usize; 
         // Output positions of a window of `kernel` that moves by `stride` over `length` pixels.
         let slide = |length: usize, kernel: usize, stride: usize| {
             if length < kernel {
-                let problem = format!("its {kernel}x{kernel} window is larger than the {w}x{h} pixels it is given");
+                let problem =
+                    format!("its {kernel}x{kernel} window is larger than the {w}x{h} pixels it is given");
                 return Err(error(&node.name, problem));
             }
             Ok((length - kernel) / stride + 1)
@@ -51,7 +52,10 @@ pub fn shapes(graph: &Graph, width: usize, height: usize) -> Result<Vec<[usize; 
             Op::Add | Op::Mul => {
                 let other = input(1);
                 if other != [c, h, w] {
-                    return Err(error(&node.name, format!("shapes {:?} and {other:?} do not agree", [c, h, w])));
+                    return Err(error(
+                        &node.name,
+                        format!("shapes {:?} and {other:?} do not agree", [c, h, w]),
+                    ));
                 }
                 [c, h, w]
             }

@@ -19,16 +19,7 @@ pub struct Augmentation(u8);
 
 impl Augmentation {
     /// All eight in order of their numbers.
-    pub const ALL: [Self; 8] = [
-        Self(0),
-        Self(1),
-        Self(2),
-        Self(3),
-        Self(4),
-        Self(5),
-        Self(6),
-        Self(7),
-    ];
+    pub const ALL: [Self; 8] = [Self(0), Self(1), Self(2), Self(3), Self(4), Self(5), Self(6), Self(7)];
 
     /// The augmentation of that number; the number is taken modulo 8, so that the three low bits of a random number choose evenly.
     pub fn new(mode: u8) -> Self {
@@ -66,11 +57,7 @@ pub fn augment(image: &RgbImage, augmentation: Augmentation) -> RgbImage {
     let mut pixels = Vec::with_capacity(image.pixels().len());
     for row in 0..height {
         for column in 0..width {
-            let (mut y, mut x) = if augmentation.swaps_sides() {
-                (column, row)
-            } else {
-                (row, column)
-            };
+            let (mut y, mut x) = if augmentation.swaps_sides() { (column, row) } else { (row, column) };
             if augmentation.reverses_rows() {
                 y = source_height - 1 - y;
             }
@@ -99,10 +86,7 @@ mod tests {
         for augmentation in Augmentation::ALL {
             let expected = golden.image(&format!("mode{}", augmentation.mode()));
             let found = augment(&golden.image("src"), augmentation);
-            assert_eq!(
-                (found.width(), found.height()),
-                (expected.width(), expected.height())
-            );
+            assert_eq!((found.width(), found.height()), (expected.width(), expected.height()));
             assert_eq!(found.pixels(), expected.pixels(), "mode {}", augmentation.mode());
         }
     }
@@ -123,12 +107,7 @@ mod tests {
             &[6, 3, 5, 2, 4, 1],
         ];
         for (augmentation, expected) in Augmentation::ALL.into_iter().zip(expected) {
-            let found: Vec<u8> = augment(&image, augmentation)
-                .pixels()
-                .iter()
-                .copied()
-                .step_by(3)
-                .collect();
+            let found: Vec<u8> = augment(&image, augmentation).pixels().iter().copied().step_by(3).collect();
             assert_eq!(found, expected, "mode {}", augmentation.mode());
         }
     }

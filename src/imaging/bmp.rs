@@ -13,44 +13,23 @@ const INFO_HEADER_BYTES: u32 = 40;
 
 /// Decodes a BMP whose first two bytes are known to be `BM`.
 pub(super) fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, Error> {
-    let damaged = |reason: String| Error::Damaged {
-        name: name.to_owned(),
-        format: "BMP",
-        reason,
-    };
-    let unsupported = |found: String| Error::Unsupported {
-        name: name.to_owned(),
-        found,
-    };
+    let damaged = |reason: String| Error::Damaged { name: name.to_owned(), format: "BMP", reason };
+    let unsupported = |found: String| Error::Unsupported { name: name.to_owned(), found };
     let too_short = || damaged(format!("it ends too early, after {} bytes", bytes.len()));
     let u32_at = |at: usize| {
-        bytes
-            .get(at..)
-            .and_then(<[u8]>::first_chunk)
-            .map(|b| u32::from_le_bytes(*b))
-            .ok_or_else(too_short)
+        bytes.get(at..).and_then(<[u8]>::first_chunk).map(|b| u32::from_le_bytes(*b)).ok_or_else(too_short)
     };
     let i32_at = |at: usize| {
-        bytes
-            .get(at..)
-            .and_then(<[u8]>::first_chunk)
-            .map(|b| i32::from_le_bytes(*b))
-            .ok_or_else(too_short)
+        bytes.get(at..).and_then(<[u8]>::first_chunk).map(|b| i32::from_le_bytes(*b)).ok_or_else(too_short)
     };
     let u16_at = |at: usize| {
-        bytes
-            .get(at..)
-            .and_then(<[u8]>::first_chunk)
-            .map(|b| u16::from_le_bytes(*b))
-            .ok_or_else(too_short)
+        bytes.get(at..).and_then(<[u8]>::first_chunk).map(|b| u16::from_le_bytes(*b)).ok_or_else(too_short)
     };
 
     let pixels_at = u32_at(10)? as usize;
     let header_bytes = u32_at(FILE_HEADER_BYTES)?;
     if header_bytes < INFO_HEADER_BYTES {
-        return Err(unsupported(format!(
-            "a BMP with an old header of {header_bytes} bytes"
-        )));
+        return Err(unsupported(format!("a BMP with an old header of {header_bytes} bytes")));
     }
     let (width, height) = (i32_at(18)?, i32_at(22)?);
     let (bits, compression) = (u16_at(28)?, u32_at(30)?);
@@ -59,9 +38,7 @@ pub(super) fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, Error> {
         (1 | 2 | 4 | 8, _) => return Err(unsupported(format!("a BMP with a palette ({bits} bits a pixel)"))),
         (_, 0) => return Err(unsupported(format!("a BMP of {bits} bits a pixel"))),
         _ => {
-            return Err(unsupported(format!(
-                "a BMP of {bits} bits a pixel with compression {compression}"
-            )));
+            return Err(unsupported(format!("a BMP of {bits} bits a pixel with compression {compression}")));
         }
     }
     if width < 0 {
@@ -79,16 +56,13 @@ pub(super) fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, Error> {
     let row_bytes = width * 3;
     let stride = row_bytes.next_multiple_of(4);
     let needed = stride * (height - 1) + row_bytes;
-    let rows = bytes
-        .get(pixels_at..)
-        .and_then(|rest| rest.get(..needed))
-        .ok_or_else(|| {
-            damaged(format!(
-                "{width}x{height} pixels need {} bytes, it has {}",
-                pixels_at.saturating_add(needed),
-                bytes.len()
-            ))
-        })?;
+    let rows = bytes.get(pixels_at..).and_then(|rest| rest.get(..needed)).ok_or_else(|| {
+        damaged(format!(
+            "{width}x{height} pixels need {} bytes, it has {}",
+            pixels_at.saturating_add(needed),
+            bytes.len()
+        ))
+    })?;
     let mut pixels = Vec::with_capacity(row_bytes * height);
     let mut push_row = |row: &[u8]| {
         for bgr in row.chunks_exact(3).take(width) {
@@ -120,9 +94,8 @@ mod tests {
         bytes.resize(54, 0);
         let mut next = 0u8;
         for _ in 0..height.unsigned_abs().min(16) {
-            let mut row: Vec<u8> = (0..width.unsigned_abs().min(16) * 3)
-                .map(|i| next.wrapping_add(i as u8))
-                .collect();
+            let mut row: Vec<u8> =
+                (0..width.unsigned_abs().min(16) * 3).map(|i| next.wrapping_add(i as u8)).collect();
             next = next.wrapping_add(row.len() as u8);
             row.resize(row.len().next_multiple_of(4), 0xee);
             bytes.extend(row);
@@ -156,10 +129,7 @@ mod tests {
         // The padding of the last row may be missing (some writers leave it out); one byte less is an error.
         assert!(decode_bytes(&whole[..whole.len() - 3], "a.bmp").is_ok());
         for length in 0..whole.len() - 3 {
-            assert!(
-                decode_bytes(&whole[..length], "a.bmp").is_err(),
-                "cut to {length}"
-            );
+            assert!(decode_bytes(&whole[..length], "a.bmp").is_err(), "cut to {length}");
         }
     }
 }

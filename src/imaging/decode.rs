@@ -46,28 +46,15 @@ pub fn decode_file(path: &Path) -> Result<Decoded, Error> {
 /// As [`decode_file`], except those of reading the file.
 pub fn decode_bytes(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
     if bytes.is_empty() {
-        return Err(Error::Empty {
-            name: name.to_owned(),
-        });
+        return Err(Error::Empty { name: name.to_owned() });
     }
     if bytes.starts_with(&PNG_MAGIC) {
         decode_png(bytes, name)
     } else if bytes.starts_with(b"BM") {
-        bmp::decode(bytes, name).map(|image| Decoded {
-            image,
-            was_grey: false,
-        })
+        bmp::decode(bytes, name).map(|image| Decoded { image, was_grey: false })
     } else {
-        let found = bytes
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<Vec<_>>()
-            .join(" ");
-        Err(Error::UnknownFormat {
-            name: name.to_owned(),
-            found,
-        })
+        let found = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+        Err(Error::UnknownFormat { name: name.to_owned(), found })
     }
 }
 
@@ -98,16 +85,9 @@ fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
             }
             other => other.to_string(),
         };
-        Error::Damaged {
-            name: name.to_owned(),
-            format: "PNG",
-            reason,
-        }
+        Error::Damaged { name: name.to_owned(), format: "PNG", reason }
     };
-    let unsupported = |found: &str| Error::Unsupported {
-        name: name.to_owned(),
-        found: found.to_owned(),
-    };
+    let unsupported = |found: &str| Error::Unsupported { name: name.to_owned(), found: found.to_owned() };
 
     let mut options = png::DecodeOptions::default();
     options.set_ignore_checksums(false);
@@ -115,9 +95,7 @@ fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
     let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
-    decoder.set_limits(png::Limits {
-        bytes: PNG_OVERHEAD_BYTES,
-    });
+    decoder.set_limits(png::Limits { bytes: PNG_OVERHEAD_BYTES });
     decoder.set_transformations(png::Transformations::IDENTITY);
 
     let header = decoder.read_header_info().map_err(damaged)?;
@@ -141,10 +119,7 @@ fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
         return Err(unsupported("a PNG with a transparent colour (tRNS)"));
     }
     if let Some(animation) = reader.info().animation_control() {
-        return Err(unsupported(&format!(
-            "an animated PNG of {} frames",
-            animation.num_frames
-        )));
+        return Err(unsupported(&format!("an animated PNG of {} frames", animation.num_frames)));
     }
     let channels = if grey { 1 } else { 3 };
     let mut pixels = vec![0u8; width * height * channels];
@@ -159,10 +134,7 @@ fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
         format: "PNG",
         reason: source.to_string(),
     })?;
-    Ok(Decoded {
-        image,
-        was_grey: grey,
-    })
+    Ok(Decoded { image, was_grey: grey })
 }
 
 #[cfg(test)]
@@ -196,12 +168,8 @@ mod tests {
 
     #[test]
     fn grey_is_replicated_and_said() {
-        let bytes = png_of(
-            png::ColorType::Grayscale,
-            png::BitDepth::Eight,
-            &[0, 1, 2, 3, 4, 5, 6, 255],
-            |_| {},
-        );
+        let bytes =
+            png_of(png::ColorType::Grayscale, png::BitDepth::Eight, &[0, 1, 2, 3, 4, 5, 6, 255], |_| {});
         let decoded = decode_bytes(&bytes, "grey.png").unwrap();
         assert!(decoded.was_grey);
         assert_eq!(&decoded.image.pixels()[18..], [6, 6, 6, 255, 255, 255]);
@@ -214,48 +182,30 @@ mod tests {
         let check = |bytes: Vec<u8>, found: &str| {
             assert_eq!(message(&bytes), format!("`0801.png` is {found}, {advice}"));
         };
-        check(
-            png_of(ColorType::Rgb, BitDepth::Sixteen, &[0; 48], |_| {}),
-            "a PNG of 16-bit RGB",
-        );
-        check(
-            png_of(ColorType::Rgba, BitDepth::Eight, &[0; 32], |_| {}),
-            "a PNG of 8-bit RGB with alpha",
-        );
+        check(png_of(ColorType::Rgb, BitDepth::Sixteen, &[0; 48], |_| {}), "a PNG of 16-bit RGB");
+        check(png_of(ColorType::Rgba, BitDepth::Eight, &[0; 32], |_| {}), "a PNG of 8-bit RGB with alpha");
         check(
             png_of(ColorType::GrayscaleAlpha, BitDepth::Eight, &[0; 16], |_| {}),
             "a PNG of 8-bit grey with alpha",
         );
+        check(png_of(ColorType::Grayscale, BitDepth::Four, &[0; 4], |_| {}), "a PNG of 4-bit grey");
         check(
-            png_of(ColorType::Grayscale, BitDepth::Four, &[0; 4], |_| {}),
-            "a PNG of 4-bit grey",
-        );
-        check(
-            png_of(ColorType::Indexed, BitDepth::Eight, &[0; 8], |e| {
-                e.set_palette(vec![1u8, 2, 3])
-            }),
+            png_of(ColorType::Indexed, BitDepth::Eight, &[0; 8], |e| e.set_palette(vec![1u8, 2, 3])),
             "a PNG of 8-bit palette",
         );
         check(
-            png_of(ColorType::Rgb, BitDepth::Eight, &[0; 24], |e| {
-                e.set_trns(vec![0u8; 6])
-            }),
+            png_of(ColorType::Rgb, BitDepth::Eight, &[0; 24], |e| e.set_trns(vec![0u8; 6])),
             "a PNG with a transparent colour (tRNS)",
         );
         check(
-            png_of(ColorType::Rgb, BitDepth::Eight, &[0; 24], |e| {
-                e.set_animated(2, 0).unwrap()
-            }),
+            png_of(ColorType::Rgb, BitDepth::Eight, &[0; 24], |e| e.set_animated(2, 0).unwrap()),
             "an animated PNG of 2 frames",
         );
     }
 
     #[test]
     fn empty_and_foreign_files_are_named() {
-        assert_eq!(
-            message(b""),
-            "`0801.png` is empty (0 bytes): copy or download it again"
-        );
+        assert_eq!(message(b""), "`0801.png` is empty (0 bytes): copy or download it again");
         assert!(
             message(&[0xff, 0xd8, 0xff, 0xe0])
                 .contains("neither a PNG nor a BMP (it begins with ff d8 ff e0)")
@@ -283,11 +233,7 @@ mod tests {
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x10;
-            assert!(
-                decode_bytes(&bytes, "flipped.png").is_err(),
-                "byte {at} of {}",
-                whole.len()
-            );
+            assert!(decode_bytes(&bytes, "flipped.png").is_err(), "byte {at} of {}", whole.len());
         }
     }
 
@@ -306,9 +252,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let error = decode_file(&folder.path().join("none.png"))
-            .unwrap_err()
-            .to_string();
+        let error = decode_file(&folder.path().join("none.png")).unwrap_err().to_string();
         assert!(error.contains("none.png"), "{error}");
     }
 
@@ -324,10 +268,7 @@ mod tests {
         let whole = decode_file(&whole).unwrap();
         assert!(!whole.was_grey);
         let part = decode_file(&part).unwrap().image;
-        assert_eq!(
-            whole.image.crop(300, 200, 64, 48).unwrap().pixels(),
-            part.pixels()
-        );
+        assert_eq!(whole.image.crop(300, 200, 64, 48).unwrap().pixels(), part.pixels());
     }
 
     proptest! {

@@ -28,17 +28,9 @@ impl RgbImage {
     pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self, SizeError> {
         let expected = width.checked_mul(height).and_then(|n| n.checked_mul(3));
         if width == 0 || height == 0 || expected != Some(pixels.len()) {
-            return Err(SizeError {
-                width,
-                height,
-                found: pixels.len(),
-            });
+            return Err(SizeError { width, height, found: pixels.len() });
         }
-        Ok(Self {
-            width,
-            height,
-            pixels,
-        })
+        Ok(Self { width, height, pixels })
     }
 
     /// Width in pixels.
@@ -83,11 +75,7 @@ impl RgbImage {
             let start = (row * self.width + x) * 3;
             pixels.extend_from_slice(self.pixels.get(start..start + width * 3)?);
         }
-        Some(Self {
-            width,
-            height,
-            pixels,
-        })
+        Some(Self { width, height, pixels })
     }
 }
 

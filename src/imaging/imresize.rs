@@ -43,28 +43,14 @@ impl Border {
 /// [`Error::Scale`] for any other factor.
 pub fn downscale(image: &RgbImage, scale: usize, border: Border) -> Result<RgbImage, Error> {
     match scale {
-        2 => Ok(shrink::<2, 8, 256>(
-            image,
-            [-3, -9, 29, 111, 111, 29, -9, -3],
-            border,
-        )),
-        3 => Ok(shrink::<3, 11, 81>(
-            image,
-            [-1, -2, 0, 9, 21, 27, 21, 9, 0, -2, -1],
-            border,
-        )),
+        2 => Ok(shrink::<2, 8, 256>(image, [-3, -9, 29, 111, 111, 29, -9, -3], border)),
+        3 => Ok(shrink::<3, 11, 81>(image, [-1, -2, 0, 9, 21, 27, 21, 9, 0, -2, -1], border)),
         4 => Ok(shrink::<4, 16, 4096>(
             image,
-            [
-                -7, -45, -75, -49, 93, 399, 745, 987, 987, 745, 399, 93, -49, -75, -45, -7,
-            ],
+            [-7, -45, -75, -49, 93, 399, 745, 987, 987, 745, 399, 93, -49, -75, -45, -7],
             border,
         )),
-        _ => Err(Error::Scale {
-            what: "downscale",
-            found: scale,
-            expected: "2, 3 or 4",
-        }),
+        _ => Err(Error::Scale { what: "downscale", found: scale, expected: "2, 3 or 4" }),
     }
 }
 
@@ -98,9 +84,7 @@ fn shrink<const SCALE: usize, const TAPS: usize, const SUM: u32>(
                     *value = round_half_up::<SUM>(sum);
                 }
             }
-            for (out, window) in out_row
-                .chunks_exact_mut(3)
-                .zip(padded.windows(TAPS * 3).step_by(SCALE * 3))
+            for (out, window) in out_row.chunks_exact_mut(3).zip(padded.windows(TAPS * 3).step_by(SCALE * 3))
             {
                 let mut sum = [0i32; 3];
                 for (pixel, &weight) in window.chunks_exact(3).zip(&taps) {
@@ -133,21 +117,12 @@ const MAX_UPSCALE: usize = 8;
 /// [`Error::Scale`] for another factor, [`Error::ResultTooLarge`] when the result would exceed the limit for images.
 pub fn upscale_bicubic(image: &RgbImage, scale: usize) -> Result<RgbImage, Error> {
     if !(1..=MAX_UPSCALE).contains(&scale) {
-        return Err(Error::Scale {
-            what: "upscale",
-            found: scale,
-            expected: "1 to 8",
-        });
+        return Err(Error::Scale { what: "upscale", found: scale, expected: "1 to 8" });
     }
     let (width, height) = (image.width(), image.height());
     let (out_width, out_height) = (width * scale, height * scale);
     if (out_width as u64).saturating_mul(out_height as u64) > MAX_PIXELS {
-        return Err(Error::ResultTooLarge {
-            width,
-            height,
-            scale,
-            max_pixels: MAX_PIXELS,
-        });
+        return Err(Error::ResultTooLarge { width, height, scale, max_pixels: MAX_PIXELS });
     }
     let columns = enlarging_taps(width, scale);
     let rows = enlarging_taps(height, scale);
@@ -158,9 +133,7 @@ pub fn upscale_bicubic(image: &RgbImage, scale: usize) -> Result<RgbImage, Error
         |sums, (out_row, row_taps)| {
             sums.fill(0.0);
             for &(weight, y) in row_taps {
-                for (sum, &value) in sums
-                    .iter_mut()
-                    .zip(&image.pixels()[y * row_bytes..(y + 1) * row_bytes])
+                for (sum, &value) in sums.iter_mut().zip(&image.pixels()[y * row_bytes..(y + 1) * row_bytes])
                 {
                     *sum += weight * f64::from(value);
                 }
@@ -191,10 +164,7 @@ fn enlarging_taps(length: usize, scale: usize) -> Vec<[(f64, usize); 4]> {
             let total: f64 = weights.iter().sum();
             let mut taps = [(0.0, 0); 4];
             for (k, (tap, weight)) in taps.iter_mut().zip(weights).enumerate() {
-                *tap = (
-                    weight / total,
-                    Border::Mirror.resolve(first as isize - 1 + k as isize, length),
-                );
+                *tap = (weight / total, Border::Mirror.resolve(first as isize - 1 + k as isize, length));
             }
             taps
         })
@@ -244,10 +214,8 @@ mod tests {
                 let left = (u - support / 2.0).floor();
                 let taps = support.ceil() as usize + 2;
                 let positions: Vec<f64> = (0..taps).map(|k| left + k as f64).collect();
-                let weights: Vec<f64> = positions
-                    .iter()
-                    .map(|p| stretch * cubic(stretch * (u - p)))
-                    .collect();
+                let weights: Vec<f64> =
+                    positions.iter().map(|p| stretch * cubic(stretch * (u - p))).collect();
                 let total: f64 = weights.iter().sum();
                 (
                     weights.iter().map(|w| w / total).collect(),
@@ -266,11 +234,7 @@ mod tests {
         border: Border,
     ) -> Vec<f64> {
         let (height, width) = size;
-        let (out_height, out_width) = if vertical {
-            (taps.len(), width)
-        } else {
-            (height, taps.len())
-        };
+        let (out_height, out_width) = if vertical { (taps.len(), width) } else { (height, taps.len()) };
         let mut out = Vec::new();
         for y in 0..out_height {
             for x in 0..out_width {
@@ -297,10 +261,7 @@ mod tests {
 
     /// The slow twin of both fast paths: the published algorithm in f64, rounding per pass or only at the end.
     fn imresize_plain(image: &RgbImage, ratio: f64, border: Border, round_each_pass: bool) -> RgbImage {
-        let (rows, columns) = (
-            plain_taps(image.height(), ratio),
-            plain_taps(image.width(), ratio),
-        );
+        let (rows, columns) = (plain_taps(image.height(), ratio), plain_taps(image.width(), ratio));
         let values: Vec<f64> = image.pixels().iter().map(|&v| f64::from(v)).collect();
         let mut values = plain_pass(&values, (image.height(), image.width()), &rows, true, border);
         if round_each_pass {
@@ -315,9 +276,7 @@ mod tests {
     fn random_image(width: usize, height: usize, seed: u64, binary: bool) -> RgbImage {
         let mut bytes = Bytes::new(seed).take(width * height * 3);
         if binary {
-            bytes
-                .iter_mut()
-                .for_each(|byte| *byte = if *byte < 128 { 0 } else { 255 });
+            bytes.iter_mut().for_each(|byte| *byte = if *byte < 128 { 0 } else { 255 });
         }
         RgbImage::new(width, height, bytes).unwrap()
     }
@@ -357,12 +316,7 @@ mod tests {
         assert!(upscale_bicubic(&image, 0).is_err());
         assert!(upscale_bicubic(&image, 9).is_err());
         let large = RgbImage::new(32_768, 128, vec![0; 32_768 * 128 * 3]).unwrap();
-        assert!(
-            upscale_bicubic(&large, 8)
-                .unwrap_err()
-                .to_string()
-                .contains("more than 134217728 pixels")
-        );
+        assert!(upscale_bicubic(&large, 8).unwrap_err().to_string().contains("more than 134217728 pixels"));
     }
 
     /// Golden vectors of `data/imresize`, made by a numpy implementation that gives the published LR images exactly.
@@ -374,9 +328,7 @@ mod tests {
         for name in ["noise_48x52", "binary_64x64", "spices_128", "circuit_128"] {
             let source = decode_file(&folder.join(format!("{name}.png"))).unwrap().image;
             for (border, word) in [(Border::Mirror, "mirror"), (Border::Clamp, "clamp")] {
-                let expected = decode_file(&folder.join(format!("{name}_x4_{word}.png")))
-                    .unwrap()
-                    .image;
+                let expected = decode_file(&folder.join(format!("{name}_x4_{word}.png"))).unwrap().image;
                 let found = downscale(&source, 4, border).unwrap();
                 assert_eq!(found.pixels(), expected.pixels(), "{name} {word}");
             }
@@ -391,15 +343,9 @@ mod tests {
         };
         for name in ["baby", "bird", "butterfly", "head", "woman"] {
             let source = decode_file(&hr.join(format!("{name}.bmp"))).unwrap().image;
-            let cut = source
-                .crop(0, 0, source.width() / 4 * 4, source.height() / 4 * 4)
-                .unwrap();
+            let cut = source.crop(0, 0, source.width() / 4 * 4, source.height() / 4 * 4).unwrap();
             let expected = decode_file(&lr.join(format!("{name}x4.bmp"))).unwrap().image;
-            assert_eq!(
-                downscale(&cut, 4, Border::Mirror).unwrap().pixels(),
-                expected.pixels(),
-                "{name}"
-            );
+            assert_eq!(downscale(&cut, 4, Border::Mirror).unwrap().pixels(), expected.pixels(), "{name}");
         }
     }
 
@@ -417,20 +363,10 @@ mod tests {
         ] {
             let found = downscale(&golden.image(source), 4, Border::Mirror).unwrap();
             let expected = golden.image(expected);
-            assert_eq!(
-                (found.width(), found.height()),
-                (expected.width(), expected.height())
-            );
+            assert_eq!((found.width(), found.height()), (expected.width(), expected.height()));
             assert_eq!(found.pixels(), expected.pixels(), "{source}");
         }
-        let up: Vec<u8> = golden
-            .f64s("up4_f64")
-            .iter()
-            .map(|v| to_u8(v * 255.0) as u8)
-            .collect();
-        assert_eq!(
-            upscale_bicubic(&golden.image("up4_src_u8"), 4).unwrap().pixels(),
-            up
-        );
+        let up: Vec<u8> = golden.f64s("up4_f64").iter().map(|v| to_u8(v * 255.0) as u8).collect();
+        assert_eq!(upscale_bicubic(&golden.image("up4_src_u8"), 4).unwrap().pixels(), up);
     }
 }

@@ -12,38 +12,23 @@ pub(crate) struct Golden {
 impl Golden {
     /// Reads the file.
     pub(crate) fn open(path: &Path) -> Self {
-        Self {
-            bytes: std::fs::read(path).unwrap(),
-        }
+        Self { bytes: std::fs::read(path).unwrap() }
     }
 
     /// The names of its arrays.
     pub(crate) fn names(&self) -> impl Iterator<Item = String> {
         let tensors = safetensors::SafeTensors::deserialize(&self.bytes).unwrap();
-        tensors
-            .names()
-            .into_iter()
-            .map(|name| name.to_string())
-            .collect::<Vec<_>>()
-            .into_iter()
+        tensors.names().into_iter().map(|name| name.to_string()).collect::<Vec<_>>().into_iter()
     }
 
     /// The raw bytes of an array.
     pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
-        safetensors::SafeTensors::deserialize(&self.bytes)
-            .unwrap()
-            .tensor(name)
-            .unwrap()
-            .data()
-            .to_vec()
+        safetensors::SafeTensors::deserialize(&self.bytes).unwrap().tensor(name).unwrap().data().to_vec()
     }
 
     /// An array of f64.
     pub(crate) fn f64s(&self, name: &str) -> Vec<f64> {
-        self.bytes(name)
-            .chunks_exact(8)
-            .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
-            .collect()
+        self.bytes(name).chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect()
     }
 
     /// An array of u8, height x width x 3.

@@ -7,11 +7,8 @@ use serde::Deserialize;
 use super::error::Error;
 
 /// The files, by year. A new year is a new line and a new file.
-const FILES: [(u16, &str, &str); 1] = [(
-    2022,
-    "challenge-2022.toml",
-    include_str!("../../manifest/challenge-2022.toml"),
-)];
+const FILES: [(u16, &str, &str); 1] =
+    [(2022, "challenge-2022.toml", include_str!("../../manifest/challenge-2022.toml"))];
 
 /// The rules of one year.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -94,9 +91,7 @@ pub struct ImageSet {
 impl ImageSet {
     /// The names (file stems) in order.
     pub fn names(&self) -> Vec<String> {
-        (self.first..=self.last)
-            .map(|n| format!("{n:0width$}", width = self.digits))
-            .collect()
+        (self.first..=self.last).map(|n| format!("{n:0width$}", width = self.digits)).collect()
     }
 }
 
@@ -193,19 +188,14 @@ pub fn challenge_years() -> Vec<u16> {
 pub fn challenge(year: u16) -> Result<Challenge, Error> {
     let Some(&(_, file, text)) = FILES.iter().find(|file| file.0 == year) else {
         let known: Vec<String> = challenge_years().iter().map(u16::to_string).collect();
-        return Err(Error::UnknownYear {
-            year,
-            known: known.join(", "),
-        });
+        return Err(Error::UnknownYear { year, known: known.join(", ") });
     };
     parse(file, text)
 }
 
 fn parse(file: &'static str, text: &str) -> Result<Challenge, Error> {
-    let challenge: Challenge = toml::from_str(text).map_err(|source| Error::Invalid {
-        file,
-        source: Box::new(source),
-    })?;
+    let challenge: Challenge =
+        toml::from_str(text).map_err(|source| Error::Invalid { file, source: Box::new(source) })?;
     match contradiction(&challenge) {
         Some(what) => Err(Error::Inconsistent { file, what }),
         None => Ok(challenge),
@@ -220,15 +210,8 @@ fn contradiction(challenge: &Challenge) -> Option<String> {
             return Some(format!("image set `{}` ends before it begins", set.id));
         }
         let names: BTreeSet<String> = set.names().into_iter().collect();
-        if let Some(name) = set
-            .known_hr_pixels_sha256
-            .keys()
-            .find(|name| !names.contains(*name))
-        {
-            return Some(format!(
-                "image set `{}` has a hash for `{name}`, which is not in it",
-                set.id
-            ));
+        if let Some(name) = set.known_hr_pixels_sha256.keys().find(|name| !names.contains(*name)) {
+            return Some(format!("image set `{}` has a hash for `{name}`, which is not in it", set.id));
         }
     }
     for rule in &challenge.rules {
@@ -239,16 +222,10 @@ fn contradiction(challenge: &Challenge) -> Option<String> {
             Check::PsnrAtLeast { image_set, .. }
                 if !challenge.image_sets.iter().any(|set| &set.id == image_set) =>
             {
-                return Some(format!(
-                    "rule `{}` names the unknown image set `{image_set}`",
-                    rule.id
-                ));
+                return Some(format!("rule `{}` names the unknown image set `{image_set}`", rule.id));
             }
             Check::CannotBeMeasured { .. } | Check::MemoryBeside { .. } if rule.binding => {
-                return Some(format!(
-                    "rule `{}` cannot be judged, so it cannot be binding",
-                    rule.id
-                ));
+                return Some(format!("rule `{}` cannot be judged, so it cannot be binding", rule.id));
             }
             _ => {}
         }
@@ -277,66 +254,30 @@ mod tests {
         assert_eq!(c.baseline.flops_ntire2022, (891_584 + 3 * 64 * 8) * 65_536);
         assert_eq!(c.baseline.activations, (64 + 272 * 8 + 64 + 48) * 65_536);
         assert_eq!(c.baseline.convolutions, 5 * 8 + 3);
-        let limit = |id: &str| {
-            c.rules
-                .iter()
-                .find(|rule| rule.id == id)
-                .map(|rule| rule.check.clone())
-        };
+        let limit = |id: &str| c.rules.iter().find(|rule| rule.id == id).map(|rule| rule.check.clone());
         let count = |count, limit| Some(Check::CountAtMost { count, limit });
-        assert_eq!(
-            limit("parameters"),
-            count(Count::Parameters, c.baseline.parameters)
-        );
-        assert_eq!(
-            limit("flops"),
-            count(Count::FlopsNtire2022, c.baseline.flops_ntire2022)
-        );
-        assert_eq!(
-            limit("activations"),
-            count(Count::Activations, c.baseline.activations)
-        );
-        assert_eq!(
-            limit("convolutions"),
-            count(Count::Convolutions, c.baseline.convolutions)
-        );
-        assert_eq!(
-            limit("memory"),
-            Some(Check::MemoryBeside {
-                baseline_mib: c.baseline.memory_mib
-            })
-        );
+        assert_eq!(limit("parameters"), count(Count::Parameters, c.baseline.parameters));
+        assert_eq!(limit("flops"), count(Count::FlopsNtire2022, c.baseline.flops_ntire2022));
+        assert_eq!(limit("activations"), count(Count::Activations, c.baseline.activations));
+        assert_eq!(limit("convolutions"), count(Count::Convolutions, c.baseline.convolutions));
+        assert_eq!(limit("memory"), Some(Check::MemoryBeside { baseline_mib: c.baseline.memory_mib }));
         assert_eq!(limit("runtime"), Some(Check::RuntimeRatioAtMost { limit: 1.0 }));
         let names = c.image_sets[0].names();
-        assert_eq!(
-            (names.len(), names[0].as_str(), names[99].as_str()),
-            (100, "0801", "0900")
-        );
-        assert!(
-            c.image_sets[0]
-                .known_hr_pixels_sha256
-                .values()
-                .all(|hash| hash.len() == 64)
-        );
+        assert_eq!((names.len(), names[0].as_str(), names[99].as_str()), (100, "0801", "0900"));
+        assert!(c.image_sets[0].known_hr_pixels_sha256.values().all(|hash| hash.len() == 64));
     }
 
     #[test]
     fn an_unknown_year_lists_the_known_ones() {
         let message = challenge(1999).unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "there are no rules for the year 1999; the years known are: 2022"
-        );
+        assert_eq!(message, "there are no rules for the year 1999; the years known are: 2022");
     }
 
     #[test]
     fn mistakes_in_a_manifest_are_found() {
         let text = FILES[0].2;
-        let broken = |from: &str, to: &str| {
-            parse("x.toml", &text.replacen(from, to, 1))
-                .unwrap_err()
-                .to_string()
-        };
+        let broken =
+            |from: &str, to: &str| parse("x.toml", &text.replacen(from, to, 1)).unwrap_err().to_string();
         assert!(broken("scale = 4", "scale = 4\nscales = 4").contains("scales"));
         assert!(broken("limit_db = 29.0 ", "limit_db = 29.0, limit = 3 ").contains("limit"));
         assert!(

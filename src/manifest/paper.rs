@@ -192,11 +192,7 @@ impl Published {
         if whole.is_empty() || !digits(whole) || !digits(decimals) || number.ends_with('.') {
             return None;
         }
-        Some(Self {
-            text: text.to_owned(),
-            value: number.parse().ok()?,
-            decimals: decimals.len(),
-        })
+        Some(Self { text: text.to_owned(), value: number.parse().ok()?, decimals: decimals.len() })
     }
 
     /// A value with as many decimals as were printed. Ties cannot be told from neighbours in binary; like the official
@@ -318,9 +314,9 @@ impl ImageSet {
     pub fn names(&self) -> Vec<String> {
         match &self.names {
             ImageNames::List(names) => names.clone(),
-            ImageNames::Numbers { first, last, digits } => (*first..=*last)
-                .map(|number| format!("{number:0digits$}"))
-                .collect(),
+            ImageNames::Numbers { first, last, digits } => {
+                (*first..=*last).map(|number| format!("{number:0digits$}")).collect()
+            }
         }
     }
 }
@@ -431,7 +427,8 @@ impl Paper {
     /// [`Error::Invalid`] for unknown, missing or wrongly typed keys; [`Error::Inconsistent`] for another schema, an id that occurs twice, a
     /// reference to nothing, or a published text that is not a number.
     pub fn parse(text: &str, file: &'static str) -> Result<Self, Error> {
-        let raw: RawPaper = toml::from_str(text).map_err(|source| Error::Invalid { file, source: Box::new(source) })?;
+        let raw: RawPaper =
+            toml::from_str(text).map_err(|source| Error::Invalid { file, source: Box::new(source) })?;
         let paper = Self::from_raw(raw).and_then(|paper| paper.check().map(|()| paper));
         paper.map_err(|what| Error::Inconsistent { file, what })
     }
@@ -473,11 +470,7 @@ impl Paper {
                 let how = self.recipes.get(recipe).map_or("", |recipe| &recipe.how);
                 format!("{how}, then evaluate on {}", self.image_title(images))
             }
-            Reproduction::Ratio {
-                candidate,
-                baseline,
-                images,
-            } => {
+            Reproduction::Ratio { candidate, baseline, images } => {
                 let images: Vec<&str> = images.iter().map(|id| self.image_title(id)).collect();
                 format!(
                     "`esr measure --model {candidate} --baseline {baseline} --protocol ntire --device cuda:0 --lr DIR` on {}",
@@ -485,10 +478,7 @@ impl Paper {
                 )
             }
             Reproduction::OtherHardware { hardware, instead } => {
-                let machine = self
-                    .hardware
-                    .get(hardware)
-                    .map_or(hardware.as_str(), String::as_str);
+                let machine = self.hardware.get(hardware).map_or(hardware.as_str(), String::as_str);
                 let instead = instead.as_ref().map_or_else(
                     || "no figure of another machine compares with it".to_owned(),
                     |id| format!("the ratio to the baseline is claim `{id}`"),
@@ -506,10 +496,7 @@ impl Paper {
 
     fn from_raw(raw: RawPaper) -> Result<Self, String> {
         if raw.schema != SCHEMA {
-            return Err(format!(
-                "its schema is {}, this program reads schema {SCHEMA}",
-                raw.schema
-            ));
+            return Err(format!("its schema is {}, this program reads schema {SCHEMA}", raw.schema));
         }
         let mut tables = Vec::new();
         let mut claims = Vec::new();
@@ -533,11 +520,7 @@ impl Paper {
                     });
                 }
             }
-            tables.push(Table {
-                id: table.id,
-                title: table.title,
-                source: table.source,
-            });
+            tables.push(Table { id: table.id, title: table.title, source: table.source });
         }
         Ok(Self {
             title: raw.title,
@@ -560,10 +543,7 @@ impl Paper {
     fn check(&self) -> Result<(), String> {
         unique("table", self.tables.iter().map(|table| table.id.as_str()))?;
         unique("claim", self.claims.iter().map(|claim| claim.id.as_str()))?;
-        unique(
-            "discrepancy",
-            self.discrepancies.iter().map(|entry| entry.id.as_str()),
-        )?;
+        unique("discrepancy", self.discrepancies.iter().map(|entry| entry.id.as_str()))?;
         for claim in &self.claims {
             self.check_references(claim)?;
             let fits = match &claim.by {
@@ -598,15 +578,8 @@ impl Paper {
                 ));
             }
         }
-        let slacks = [
-            &self.tolerance.inspection,
-            &self.tolerance.evaluation,
-            &self.tolerance.training,
-        ];
-        if slacks
-            .into_iter()
-            .chain([&self.tolerance.ratio])
-            .any(|t| !(t.slack >= 0.0 && t.slack.is_finite()))
+        let slacks = [&self.tolerance.inspection, &self.tolerance.evaluation, &self.tolerance.training];
+        if slacks.into_iter().chain([&self.tolerance.ratio]).any(|t| !(t.slack >= 0.0 && t.slack.is_finite()))
         {
             return Err("a tolerance's slack must be a number that is not negative".to_owned());
         }
@@ -616,10 +589,7 @@ impl Paper {
     fn check_references(&self, claim: &Claim) -> Result<(), String> {
         let known = |exists: bool, kind: &str, name: &str| match exists {
             true => Ok(()),
-            false => Err(format!(
-                "claim `{}` names the {kind} `{name}`, which does not exist",
-                claim.id
-            )),
+            false => Err(format!("claim `{}` names the {kind} `{name}`, which does not exist", claim.id)),
         };
         let set = |images: &String| known(self.images.contains_key(images), "image set", images);
         match &claim.by {
@@ -635,9 +605,7 @@ impl Paper {
             Reproduction::Ratio { images, .. } => images.iter().try_for_each(set),
             Reproduction::OtherHardware { hardware, instead } => {
                 known(self.hardware.contains_key(hardware), "hardware", hardware)?;
-                instead
-                    .as_ref()
-                    .map_or(Ok(()), |id| known(self.claim(id).is_some(), "claim", id))
+                instead.as_ref().map_or(Ok(()), |id| known(self.claim(id).is_some(), "claim", id))
             }
             Reproduction::NotPublic(id) => known(self.not_public.contains_key(id), "reason", id),
             Reproduction::Limit(id) => known(self.limits.contains_key(id), "limit", id),
@@ -684,18 +652,12 @@ mod tests {
     fn ids_values_and_print_precision_are_those_of_the_tables() {
         let paper = Paper::built_in().unwrap();
         let published = |id: &str| {
-            let p = &paper
-                .claim(id)
-                .unwrap_or_else(|| panic!("no claim {id}"))
-                .published;
+            let p = &paper.claim(id).unwrap_or_else(|| panic!("no claim {id}")).published;
             (p.text.as_str(), p.value, p.decimals)
         };
         assert_eq!(published("table3.blocks7.parameters"), ("0.7905", 0.7905, 4));
         assert_eq!(published("table1.target.psnr_valid"), ("≥ 29.00", 29.0, 2));
-        assert_eq!(
-            published("table5.patch256.training_memory"),
-            ("28,991", 28991.0, 0)
-        );
+        assert_eq!(published("table5.patch256.training_memory"), ("28,991", 28991.0, 0));
         assert_eq!(published("table1.dragon.runtime_test"), ("41.2", 41.2, 1));
         assert_eq!(published("official-2022.xilinxsr.parameters"), ("0.790", 0.79, 3));
         assert_eq!(published("table4.pruning.convolutions"), ("37", 37.0, 0));
@@ -706,30 +668,16 @@ mod tests {
         // Table 1 prints the mean of valid and test to two decimals; the halves of the last digit went either way.
         let paper = Paper::built_in().unwrap();
         let value = |id: String| paper.claim(&id).map(|claim| claim.published.value);
-        let rows: Vec<_> = paper
-            .claims
-            .iter()
-            .filter(|c| c.quantity == Quantity::PsnrAverageDb)
-            .collect();
+        let rows: Vec<_> = paper.claims.iter().filter(|c| c.quantity == Quantity::PsnrAverageDb).collect();
         assert_eq!(rows.len(), 12);
         for average in rows {
             let row = average.id.trim_end_matches("psnr_average");
-            let parts = [
-                value(format!("{row}psnr_valid")),
-                value(format!("{row}psnr_test")),
-            ];
+            let parts = [value(format!("{row}psnr_valid")), value(format!("{row}psnr_test"))];
             let mean = parts.iter().flatten().sum::<f64>() / 2.0;
-            assert!(
-                (mean - average.published.value).abs() < 0.0051,
-                "{}: {mean}",
-                average.id
-            );
+            assert!((mean - average.published.value).abs() < 0.0051, "{}: {mean}", average.id);
         }
         let ratio = |id: &str| paper.claim(id).unwrap().published.digits();
-        assert_eq!(
-            ratio("derived.blocks7-to-blocks8.runtime_ratio"),
-            format!("{:.3}", 48.86 / 49.42)
-        );
+        assert_eq!(ratio("derived.blocks7-to-blocks8.runtime_ratio"), format!("{:.3}", 48.86 / 49.42));
         assert_eq!(
             ratio("official-2022.xilinxsr-to-baseline.runtime_ratio"),
             format!("{:.3}", 48.20 / 50.86)
@@ -740,10 +688,7 @@ mod tests {
     fn image_sets_have_their_names() {
         let paper = Paper::built_in().unwrap();
         let valid = paper.images["div2k-valid"].names();
-        assert_eq!(
-            (valid.len(), valid[0].as_str(), valid[99].as_str()),
-            (100, "0801", "0900")
-        );
+        assert_eq!((valid.len(), valid[0].as_str(), valid[99].as_str()), (100, "0801", "0900"));
         assert_eq!(paper.images["div2k-test"].names().last().unwrap(), "1000");
         assert_eq!(paper.images["set5"].names().len(), 5);
     }
@@ -755,22 +700,13 @@ mod tests {
             assert!(paper.how_to(claim).len() > 20, "{}", claim.id);
         }
         let how = |id: &str| paper.how_to(paper.claim(id).unwrap());
-        assert_eq!(
-            how("table3.blocks4.parameters"),
-            "`esr inspect imdn:blocks=4 --size 256x256`"
-        );
+        assert_eq!(how("table3.blocks4.parameters"), "`esr inspect imdn:blocks=4 --size 256x256`");
         assert!(how("table2.two-stage.psnr_valid").starts_with("`make reproduce PROFILE=paper`"));
         assert!(how("table1.this-paper.psnr_valid").contains("team26_imdn_nb7.pth"));
         let all: Vec<_> = paper.inspected_architectures().into_iter().collect();
         assert_eq!(
             all,
-            [
-                "imdn:blocks=4",
-                "imdn:blocks=5",
-                "imdn:blocks=6",
-                "imdn:blocks=7",
-                "imdn:blocks=8"
-            ]
+            ["imdn:blocks=4", "imdn:blocks=5", "imdn:blocks=6", "imdn:blocks=7", "imdn:blocks=8"]
         );
     }
 
@@ -778,9 +714,7 @@ mod tests {
     fn wrong_manifests_are_refused_with_the_place() {
         let refused = |from: &str, to: &str| {
             assert!(BUILT_IN.contains(from), "{from}");
-            Paper::parse(&BUILT_IN.replacen(from, to, 1), FILE)
-                .unwrap_err()
-                .to_string()
+            Paper::parse(&BUILT_IN.replacen(from, to, 1), FILE).unwrap_err().to_string()
         };
         assert!(refused("schema = 1", "schema = 2").contains("schema is 2"));
         assert!(refused("border = 4", "border = 4\ncolour = 1").contains("unknown field `colour`"));
@@ -811,10 +745,7 @@ mod tests {
             assert_eq!(Published::parse(text), None, "{text}");
         }
         let number = Published::parse("≤ 14,747.50").unwrap();
-        assert_eq!(
-            (number.value, number.decimals, number.digits().as_str()),
-            (14747.5, 2, "14747.50")
-        );
+        assert_eq!((number.value, number.decimals, number.digits().as_str()), (14747.5, 2, "14747.50"));
         assert_eq!(number.half_unit(), 0.005);
     }
 
@@ -824,18 +755,11 @@ mod tests {
             return;
         };
         let paper = Paper::built_in().unwrap();
-        let released: Vec<_> = paper
-            .weights
-            .values()
-            .filter_map(|w| Some((w.file.as_ref()?, w.sha256.as_ref()?)))
-            .collect();
+        let released: Vec<_> =
+            paper.weights.values().filter_map(|w| Some((w.file.as_ref()?, w.sha256.as_ref()?))).collect();
         assert_eq!(released.len(), 2);
         for (file, sha256) in released {
-            assert_eq!(
-                &crate::fsio::sha256_file(&folder.join(file)).unwrap(),
-                sha256,
-                "{file}"
-            );
+            assert_eq!(&crate::fsio::sha256_file(&folder.join(file)).unwrap(), sha256, "{file}");
         }
     }
 }

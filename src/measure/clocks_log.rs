@@ -66,19 +66,11 @@ enum Line {
 impl ClocksLog {
     /// The log as text.
     pub fn to_jsonl(&self) -> Result<String, Error> {
-        let header = Line::Header {
-            schema: SCHEMA,
-            what: "clock samples between windows".to_owned(),
-        };
+        let header = Line::Header { schema: SCHEMA, what: "clock samples between windows".to_owned() };
         let samples = self.samples.iter().cloned().map(Line::Sample);
-        let footer = Line::Footer {
-            samples: self.samples.len(),
-        };
+        let footer = Line::Footer { samples: self.samples.len() };
         let mut text = String::new();
-        for line in std::iter::once(header)
-            .chain(samples)
-            .chain(std::iter::once(footer))
-        {
+        for line in std::iter::once(header).chain(samples).chain(std::iter::once(footer)) {
             let json = serde_json::to_string(&line).map_err(|source| fsio::Error::Json {
                 path: "clocks.jsonl".into(),
                 what: "clock log",
@@ -102,11 +94,7 @@ impl ClocksLog {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = fsio::read_limited(path, LIMIT_BYTES)?;
         let text = String::from_utf8_lossy(&bytes);
-        let wrong = |line: usize, what: String| Error::Log {
-            path: path.to_path_buf(),
-            line,
-            what,
-        };
+        let wrong = |line: usize, what: String| Error::Log { path: path.to_path_buf(), line, what };
         let mut samples = Vec::new();
         let mut footer = None;
         let mut last = 0;
@@ -127,14 +115,10 @@ impl ClocksLog {
         }
         match footer {
             Some(n) if n == samples.len() => Ok(Self { samples }),
-            Some(n) => Err(wrong(
-                last,
-                format!("the footer counts {n} samples, the log has {}", samples.len()),
-            )),
-            None => Err(wrong(
-                last,
-                "the footer is missing, so the log is not complete".to_owned(),
-            )),
+            Some(n) => {
+                Err(wrong(last, format!("the footer counts {n} samples, the log has {}", samples.len())))
+            }
+            None => Err(wrong(last, "the footer is missing, so the log is not complete".to_owned())),
         }
     }
 }
@@ -160,9 +144,7 @@ mod tests {
             forward_ms: Some(51.25),
             ..start.clone()
         };
-        ClocksLog {
-            samples: vec![start, window],
-        }
+        ClocksLog { samples: vec![start, window] }
     }
 
     #[test]
@@ -186,16 +168,8 @@ mod tests {
         }
         fsio::write(&path, text.replace("\"samples\":2", "\"samples\":3").as_bytes()).unwrap();
         let message = ClocksLog::read(&path).unwrap_err().to_string();
-        assert!(
-            message.contains("line 4: the footer counts 3 samples, the log has 2"),
-            "{message}"
-        );
+        assert!(message.contains("line 4: the footer counts 3 samples, the log has 2"), "{message}");
         fsio::write(&path, text.replace("\"schema\":1", "\"schema\":2").as_bytes()).unwrap();
-        assert!(
-            ClocksLog::read(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("reads up to 1")
-        );
+        assert!(ClocksLog::read(&path).unwrap_err().to_string().contains("reads up to 1"));
     }
 }

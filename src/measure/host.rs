@@ -25,10 +25,7 @@ pub struct CpuTime {
 impl CpuTime {
     /// The share of all CPU time between `earlier` and `self` that others used, 0 to 1; `None` if no tick passed.
     pub fn other_share_since(&self, earlier: &Self) -> Option<f64> {
-        let all = self
-            .all_ticks
-            .checked_sub(earlier.all_ticks)
-            .filter(|&ticks| ticks > 0)?;
+        let all = self.all_ticks.checked_sub(earlier.all_ticks).filter(|&ticks| ticks > 0)?;
         let busy = self.busy_ticks.saturating_sub(earlier.busy_ticks);
         let own = self.own_ticks.saturating_sub(earlier.own_ticks);
         Some((busy.saturating_sub(own) as f64 / all as f64).min(1.0))
@@ -66,9 +63,7 @@ impl Probe for HostProbe {
     fn reading(&mut self) -> Reading {
         Reading {
             cpu_mhz: cpu_mhz(),
-            load_average: pseudo_file("/proc/loadavg")
-                .as_deref()
-                .and_then(parse_load_average),
+            load_average: pseudo_file("/proc/loadavg").as_deref().and_then(parse_load_average),
             cpu_time: cpu_time(),
         }
     }
@@ -100,11 +95,7 @@ fn cpu_mhz() -> Option<f64> {
 fn cpu_time() -> Option<CpuTime> {
     let (all_ticks, busy_ticks) = parse_stat(&pseudo_file("/proc/stat")?)?;
     let own_ticks = parse_own_ticks(&pseudo_file("/proc/self/stat")?)?;
-    Some(CpuTime {
-        all_ticks,
-        busy_ticks,
-        own_ticks,
-    })
+    Some(CpuTime { all_ticks, busy_ticks, own_ticks })
 }
 
 fn parse_load_average(loadavg: &str) -> Option<f64> {
@@ -131,11 +122,8 @@ fn parse_cpuinfo_mhz(cpuinfo: &str) -> Option<f64> {
 /// All and busy ticks of the `cpu` line of `/proc/stat`: user nice system idle iowait irq softirq steal (guest time is in user).
 fn parse_stat(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    let ticks: Vec<u64> = line
-        .split_ascii_whitespace()
-        .map_while(|field| field.parse().ok())
-        .take(8)
-        .collect();
+    let ticks: Vec<u64> =
+        line.split_ascii_whitespace().map_while(|field| field.parse().ok()).take(8).collect();
     let &[_, _, _, idle, ..] = ticks.as_slice() else {
         return None;
     };
@@ -168,31 +156,17 @@ mod tests {
         let own = "42 (a) b (c)) R 1 2 3 4 5 6 7 8 9 10 70 30 0 0 20 0\n";
         assert_eq!(parse_own_ticks(own), Some(100));
         assert_eq!(parse_own_ticks("42 (a"), None);
-        assert_eq!(
-            parse_peak_memory_bytes("VmPeak:\t 9 kB\nVmHWM:\t    1976 kB\n"),
-            Some(1976 * 1024)
-        );
+        assert_eq!(parse_peak_memory_bytes("VmPeak:\t 9 kB\nVmHWM:\t    1976 kB\n"), Some(1976 * 1024));
         assert_eq!(parse_peak_memory_bytes("VmPeak:\t 9 kB\n"), None);
         assert_eq!(parse_load_average("2.23 1.73 0.88 3/106 8362\n"), Some(2.23));
-        assert_eq!(
-            parse_cpuinfo_mhz("cpu MHz\t\t: 2000.0\nx: 1\ncpu MHz : 3000.0\n"),
-            Some(2500.0)
-        );
+        assert_eq!(parse_cpuinfo_mhz("cpu MHz\t\t: 2000.0\nx: 1\ncpu MHz : 3000.0\n"), Some(2500.0));
         assert_eq!(parse_cpuinfo_mhz("Features: asimd\n"), None);
     }
 
     #[test]
     fn share_of_others() {
-        let before = CpuTime {
-            all_ticks: 1000,
-            busy_ticks: 500,
-            own_ticks: 100,
-        };
-        let after = CpuTime {
-            all_ticks: 1200,
-            busy_ticks: 650,
-            own_ticks: 200,
-        };
+        let before = CpuTime { all_ticks: 1000, busy_ticks: 500, own_ticks: 100 };
+        let after = CpuTime { all_ticks: 1200, busy_ticks: 650, own_ticks: 200 };
         assert_eq!(after.other_share_since(&before), Some(0.25));
         assert_eq!(before.other_share_since(&before), None);
         assert_eq!(before.other_share_since(&after), None);

@@ -97,11 +97,7 @@ impl<'a> Lane<'a> {
         };
         self.peak_bytes = self.peak_bytes.max(Some(bytes));
         // One refused reset makes the whole peak a matter of the process.
-        let scope = if fresh {
-            MemoryScope::WhileRunning
-        } else {
-            MemoryScope::SinceProcessStart
-        };
+        let scope = if fresh { MemoryScope::WhileRunning } else { MemoryScope::SinceProcessStart };
         if self.peak_scope != Some(MemoryScope::SinceProcessStart) {
             self.peak_scope = Some(scope);
         }
@@ -122,16 +118,8 @@ impl<'a> Lane<'a> {
 
     /// Time per input pixel of each accepted sample, where each window is one forward over the input of its number.
     pub(super) fn per_pixel(&self) -> Vec<f64> {
-        let pixels = self
-            .workload
-            .items()
-            .iter()
-            .map(|item| (item.width * item.height).max(1) as f64);
-        self.windows
-            .iter()
-            .zip(pixels)
-            .filter_map(|(sample, pixels)| Some((*sample)? / pixels))
-            .collect()
+        let pixels = self.workload.items().iter().map(|item| (item.width * item.height).max(1) as f64);
+        self.windows.iter().zip(pixels).filter_map(|(sample, pixels)| Some((*sample)? / pixels)).collect()
     }
 
     /// The finished figures. `spread` replaces the samples' own where their inputs differ.
@@ -173,10 +161,6 @@ impl<'a> Lane<'a> {
             Some(found) => format!("{} ({found})", item + 1),
             None => format!("{}", item + 1),
         };
-        Error::Workload {
-            role: self.role,
-            input,
-            source,
-        }
+        Error::Workload { role: self.role, input, source }
     }
 }

@@ -100,37 +100,24 @@ fn value_of<'a>(text: &'a str, key: &'a str) -> Option<&'a str> {
 
 /// The number of distinct (package, core) pairs; `None` where cpuinfo does not list them (many ARM machines).
 fn physical_cores(cpuinfo: &str) -> Option<usize> {
-    let pairs: BTreeSet<(&str, &str)> = values_of(cpuinfo, "physical id")
-        .zip(values_of(cpuinfo, "core id"))
-        .collect();
+    let pairs: BTreeSet<(&str, &str)> =
+        values_of(cpuinfo, "physical id").zip(values_of(cpuinfo, "core id")).collect();
     Some(pairs.len()).filter(|&n| n > 0)
 }
 
 fn flags_that_matter(cpuinfo: &str) -> Vec<String> {
-    let line = value_of(cpuinfo, "flags")
-        .or_else(|| value_of(cpuinfo, "Features"))
-        .unwrap_or_default();
+    let line = value_of(cpuinfo, "flags").or_else(|| value_of(cpuinfo, "Features")).unwrap_or_default();
     let present: BTreeSet<&str> = line.split_ascii_whitespace().collect();
-    FLAGS_THAT_MATTER
-        .iter()
-        .filter(|flag| present.contains(**flag))
-        .map(|flag| (*flag).to_owned())
-        .collect()
+    FLAGS_THAT_MATTER.iter().filter(|flag| present.contains(**flag)).map(|flag| (*flag).to_owned()).collect()
 }
 
 fn memory_bytes(meminfo: &str) -> Option<u64> {
-    let kib: u64 = value_of(meminfo, "MemTotal")?
-        .strip_suffix("kB")?
-        .trim()
-        .parse()
-        .ok()?;
+    let kib: u64 = value_of(meminfo, "MemTotal")?.strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
 
 fn pretty_name(os_release: &str) -> Option<String> {
-    let value = os_release
-        .lines()
-        .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    let value = os_release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(value.trim().trim_matches('"').to_owned())
 }
 
@@ -168,14 +155,8 @@ mod tests {
 
     #[test]
     fn memory_and_name_are_parsed() {
-        assert_eq!(
-            memory_bytes("MemTotal:       16384 kB\nMemFree: 1 kB\n"),
-            Some(16 << 20)
-        );
-        assert_eq!(
-            pretty_name("ID=x\nPRETTY_NAME=\"Some Linux 1\"\n").as_deref(),
-            Some("Some Linux 1")
-        );
+        assert_eq!(memory_bytes("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
+        assert_eq!(pretty_name("ID=x\nPRETTY_NAME=\"Some Linux 1\"\n").as_deref(), Some("Some Linux 1"));
     }
 
     #[test]

@@ -87,19 +87,8 @@ impl Input {
     /// The description of a workload's inputs.
     pub fn of(items: &[Item]) -> Self {
         match items {
-            [
-                Item {
-                    name: None,
-                    width,
-                    height,
-                },
-            ] => Self::Size {
-                width: *width,
-                height: *height,
-            },
-            _ => Self::Images {
-                images: items.to_vec(),
-            },
+            [Item { name: None, width, height }] => Self::Size { width: *width, height: *height },
+            _ => Self::Images { images: items.to_vec() },
         }
     }
 }

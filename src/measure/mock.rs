@@ -67,15 +67,7 @@ impl MockWorkload {
         script: impl Fn(usize, usize) -> f64 + 'static,
     ) -> Self {
         let script = Box::new(script);
-        Self {
-            stage: stage.clone(),
-            name,
-            items,
-            prepare_ms: 0.0,
-            script,
-            fails_at: None,
-            calls: 0,
-        }
+        Self { stage: stage.clone(), name, items, prepare_ms: 0.0, script, fails_at: None, calls: 0 }
     }
 }
 
@@ -93,10 +85,7 @@ impl Workload for MockWorkload {
         if self.fails_at == Some(self.calls) {
             return Err("out of memory".into());
         }
-        self.stage
-            .events
-            .borrow_mut()
-            .push(format!("{}{item}", self.name));
+        self.stage.events.borrow_mut().push(format!("{}{item}", self.name));
         self.stage.pass((self.script)(self.calls, item));
         self.calls += 1;
         Ok(())
@@ -119,16 +108,8 @@ impl Probe for MockProbe {
         let all = self.stage.now().as_millis() as u64;
         let own = all / 2;
         let busy = own + (all as f64 * self.other_share) as u64;
-        let cpu_time = Some(CpuTime {
-            all_ticks: all,
-            busy_ticks: busy,
-            own_ticks: own,
-        });
-        Reading {
-            cpu_mhz: Some(2000.0 + all as f64 / 1000.0),
-            load_average: Some(1.5),
-            cpu_time,
-        }
+        let cpu_time = Some(CpuTime { all_ticks: all, busy_ticks: busy, own_ticks: own });
+        Reading { cpu_mhz: Some(2000.0 + all as f64 / 1000.0), load_average: Some(1.5), cpu_time }
     }
 
     fn reset_peak_memory(&mut self) -> bool {
@@ -157,10 +138,7 @@ pub(super) fn machine() -> Machine {
 }
 
 pub(super) fn model(architecture: &str) -> ModelIdentity {
-    ModelIdentity {
-        architecture: architecture.to_owned(),
-        weights_sha256: None,
-    }
+    ModelIdentity { architecture: architecture.to_owned(), weights_sha256: None }
 }
 
 /// Measures mocks.
@@ -178,19 +156,9 @@ pub(super) fn measure_mocks(
         precision: "f32".to_owned(),
         threads: 2,
     };
-    let mut probe = MockProbe {
-        stage: stage.clone(),
-        other_share,
-        may_reset: true,
-    };
+    let mut probe = MockProbe { stage: stage.clone(), other_share, may_reset: true };
     let plan = Plan::new(protocol, budget_seconds)?;
-    let candidate = Subject {
-        model: model("imdn:blocks=7"),
-        workload: candidate,
-    };
-    let baseline = baseline.map(|workload| Subject {
-        model: model("imdn:blocks=8"),
-        workload,
-    });
+    let candidate = Subject { model: model("imdn:blocks=7"), workload: candidate };
+    let baseline = baseline.map(|workload| Subject { model: model("imdn:blocks=8"), workload });
     measure(&plan, &setup, candidate, baseline, &stage, &mut probe, machine())
 }

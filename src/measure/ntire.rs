@@ -63,10 +63,7 @@ pub(super) fn judge(lane: &Lane<'_>) -> (Option<f64>, (Validity, String)) {
         );
         (Validity::Noisy, reason)
     } else {
-        (
-            Validity::Valid,
-            format!("relative IQR of the time per pixel {percent:.1} % over {n} samples"),
-        )
+        (Validity::Valid, format!("relative IQR of the time per pixel {percent:.1} % over {n} samples"))
     };
     (Some(summary.relative_iqr), verdict)
 }

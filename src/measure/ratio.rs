@@ -34,10 +34,7 @@ impl RatioToBaseline {
     /// section 7.1): the k-th smallest and k-th largest ratio, for the largest k whose coverage
     /// `1 - 2 P(Binomial(n, 1/2) < k)` is still at least 95 %, or the smallest and the largest ratio if none is.
     pub fn of_pairs(pairs: &[(f64, f64)]) -> Option<Self> {
-        let mut ratios: Vec<f64> = pairs
-            .iter()
-            .map(|(candidate, baseline)| candidate / baseline)
-            .collect();
+        let mut ratios: Vec<f64> = pairs.iter().map(|(candidate, baseline)| candidate / baseline).collect();
         ratios.sort_by(f64::total_cmp);
         let n = ratios.len();
         let (k, confidence) = order_statistic(n)?;
@@ -84,9 +81,7 @@ mod tests {
 
     /// Coverage by direct counting over all 2^n sign patterns: the slow, plain twin of the formula.
     fn coverage_by_counting(n: u32, k: u32) -> f64 {
-        let inside = (0u32..1 << n)
-            .filter(|p| p.count_ones() >= k && n - p.count_ones() >= k)
-            .count();
+        let inside = (0u32..1 << n).filter(|p| p.count_ones() >= k && n - p.count_ones() >= k).count();
         inside as f64 / f64::from(1u32 << n)
     }
 
@@ -95,15 +90,9 @@ mod tests {
         for n in 1..=16u32 {
             let (k, coverage) = order_statistic(n as usize).unwrap();
             let counted = coverage_by_counting(n, k as u32);
-            assert!(
-                (coverage - counted).abs() < 1e-12,
-                "n {n}: {coverage} and {counted}"
-            );
+            assert!((coverage - counted).abs() < 1e-12, "n {n}: {coverage} and {counted}");
             if coverage >= 0.95 {
-                assert!(
-                    k == n.div_ceil(2) as usize || coverage_by_counting(n, k as u32 + 1) < 0.95,
-                    "n {n}"
-                );
+                assert!(k == n.div_ceil(2) as usize || coverage_by_counting(n, k as u32 + 1) < 0.95, "n {n}");
             }
         }
     }
@@ -123,10 +112,7 @@ mod tests {
     fn ratio_of_pairs() {
         let pairs = [(1.0, 2.0), (3.0, 2.0), (2.0, 2.0)];
         let ratio = RatioToBaseline::of_pairs(&pairs).unwrap();
-        assert_eq!(
-            (ratio.median, ratio.low, ratio.high, ratio.of_means),
-            (1.0, 0.5, 1.5, 1.0)
-        );
+        assert_eq!((ratio.median, ratio.low, ratio.high, ratio.of_means), (1.0, 0.5, 1.5, 1.0));
         assert_eq!((ratio.confidence, ratio.pairs), (0.75, 3));
         assert_eq!(ratio.method, "order statistics 1 and 3 of 3 per-pair ratios");
         assert_eq!(RatioToBaseline::of_pairs(&[]), None);

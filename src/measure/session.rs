@@ -43,9 +43,7 @@ impl Plan {
     pub fn new(protocol: Protocol, budget_seconds: f64) -> Result<Self, Error> {
         match Duration::try_from_secs_f64(budget_seconds) {
             Ok(budget) if !budget.is_zero() && budget <= MAX_BUDGET => Ok(Self { protocol, budget }),
-            _ => Err(Error::Budget {
-                seconds: budget_seconds,
-            }),
+            _ => Err(Error::Budget { seconds: budget_seconds }),
         }
     }
 }
@@ -87,15 +85,7 @@ pub fn measure_here(
     candidate: Subject<'_>,
     baseline: Option<Subject<'_>>,
 ) -> Result<Outcome, Error> {
-    measure(
-        plan,
-        setup,
-        candidate,
-        baseline,
-        &MonotonicClock::new(),
-        &mut HostProbe,
-        Machine::detect(),
-    )
+    measure(plan, setup, candidate, baseline, &MonotonicClock::new(), &mut HostProbe, Machine::detect())
 }
 
 /// Times the candidate, and the baseline beside it if there is one.
@@ -135,15 +125,10 @@ pub fn measure(
     let (conditions, clocks) = bench.finish();
     let ratio_to_baseline = ratio(&lanes);
     let mut timings = lanes.into_iter().map(|lane| finish(lane, plan, &conditions));
-    let nothing = || Error::NoItems {
-        role: Role::Candidate,
-    };
+    let nothing = || Error::NoItems { role: Role::Candidate };
     let timing = timings.next().ok_or_else(nothing)??;
     let baseline = match (timings.next(), baseline_model) {
-        (Some(timing), Some(model)) => Some(Baseline {
-            model,
-            timing: timing?,
-        }),
+        (Some(timing), Some(model)) => Some(Baseline { model, timing: timing? }),
         _ => None,
     };
     let measurement = Measurement {
@@ -199,10 +184,7 @@ fn same_inputs(candidate: &[Item], baseline: &[Item]) -> Result<(), Error> {
         Some(item) => format!("{}, number {} being {item}", Input::of(items), at + 1),
         None => Input::of(items).to_string(),
     };
-    Err(Error::DifferentInputs {
-        candidate: describe(candidate),
-        baseline: describe(baseline),
-    })
+    Err(Error::DifferentInputs { candidate: describe(candidate), baseline: describe(baseline) })
 }
 
 #[cfg(test)]

@@ -45,10 +45,7 @@ impl Summary {
         let mad = quantile(&deviations, 0.5)?;
         // Written without a division, so that a MAD of zero (more than half of the samples equal) needs no case of its
         // own: then every other value is an outlier.
-        let outliers = deviations
-            .iter()
-            .filter(|&&d| MAD_SCALE * d > OUTLIER_SCORE * mad)
-            .count();
+        let outliers = deviations.iter().filter(|&&d| MAD_SCALE * d > OUTLIER_SCORE * mad).count();
         Some(Self {
             n: sorted.len(),
             mean: mean(samples)?,
@@ -123,10 +120,7 @@ mod tests {
     fn nothing_has_no_summary_and_one_sample_is_itself() {
         assert_eq!(Summary::of(&[]), None);
         let s = Summary::of(&[7.5]).unwrap();
-        assert_eq!(
-            (s.n, s.mean, s.median, s.q1, s.q3, s.relative_iqr),
-            (1, 7.5, 7.5, 7.5, 7.5, 0.0)
-        );
+        assert_eq!((s.n, s.mean, s.median, s.q1, s.q3, s.relative_iqr), (1, 7.5, 7.5, 7.5, 7.5, 0.0));
     }
 
     proptest! {

@@ -129,17 +129,11 @@ fn warm_up(lane: &mut Lane<'_>, bench: &mut Bench<'_>, limit: Duration) -> Resul
 
 /// Passes that fill a window when one takes `pass_s` seconds.
 fn passes_for(pass_s: f64) -> usize {
-    (WINDOW.as_secs_f64() / pass_s)
-        .ceil()
-        .clamp(1.0, MAX_PASSES_PER_WINDOW) as usize
+    (WINDOW.as_secs_f64() / pass_s).ceil().clamp(1.0, MAX_PASSES_PER_WINDOW) as usize
 }
 
 fn agree(means: &[f64]) -> bool {
-    let Some(last) = means
-        .len()
-        .checked_sub(WARM_WINDOWS)
-        .and_then(|from| means.get(from..))
-    else {
+    let Some(last) = means.len().checked_sub(WARM_WINDOWS).and_then(|from| means.get(from..)) else {
         return false;
     };
     let low = last.iter().copied().fold(f64::INFINITY, f64::min);
@@ -173,9 +167,6 @@ pub(super) fn judge(lane: &Lane<'_>, budget: Duration) -> (Validity, String) {
             format!("relative IQR {percent:.1} % over {n} windows is above {limit:.0} %{fewer}"),
         )
     } else {
-        (
-            Validity::Valid,
-            format!("relative IQR {percent:.2} % over {n} windows{fewer}"),
-        )
+        (Validity::Valid, format!("relative IQR {percent:.2} % over {n} windows{fewer}"))
     }
 }

@@ -104,14 +104,7 @@ impl Evaluation {
             psnr_y_db: mean_of(images.iter().map(|image| image.psnr_y_db)),
             ssim_y: images.iter().map(|image| image.ssim_y).sum::<f64>() / images.len() as f64,
         };
-        Ok(Self {
-            schema: Self::SCHEMA,
-            model,
-            scale,
-            border,
-            images,
-            mean,
-        })
+        Ok(Self { schema: Self::SCHEMA, model, scale, border, images, mean })
     }
 }
 
@@ -138,30 +131,18 @@ mod tests {
     }
 
     fn evaluation(images: Vec<ImageScore>) -> Result<Evaluation, Error> {
-        let model = ModelIdentity {
-            architecture: "bicubic".to_owned(),
-            weights_sha256: None,
-        };
+        let model = ModelIdentity { architecture: "bicubic".to_owned(), weights_sha256: None };
         Evaluation::from_scores(model, 4, 4, images)
     }
 
     #[test]
     fn decibels_are_averaged_as_decibels() {
-        let found = evaluation(vec![
-            entry("0802", Some(30.0), 0.5),
-            entry("0801", Some(20.0), 1.0),
-        ])
-        .unwrap();
+        let found = evaluation(vec![entry("0802", Some(30.0), 0.5), entry("0801", Some(20.0), 1.0)]).unwrap();
         assert_eq!(found.images[0].name, "0801");
         assert_eq!((found.images[0].width, found.images[0].height), (8, 4));
         assert_eq!(
             found.mean,
-            MeanScore {
-                psnr_rgb_db: Some(25.0),
-                ssim_rgb: 0.75,
-                psnr_y_db: Some(40.0),
-                ssim_y: 0.75
-            }
+            MeanScore { psnr_rgb_db: Some(25.0), ssim_rgb: 0.75, psnr_y_db: Some(40.0), ssim_y: 0.75 }
         );
     }
 
@@ -179,10 +160,6 @@ mod tests {
         let written = evaluation(vec![entry("a", None, 1.0)]).unwrap();
         crate::fsio::write_json(&path, &written).unwrap();
         assert_eq!(crate::fsio::read_json::<Evaluation>(&path).unwrap(), written);
-        assert!(
-            std::fs::read_to_string(&path)
-                .unwrap()
-                .contains("\"psnr_rgb_db\": null")
-        );
+        assert!(std::fs::read_to_string(&path).unwrap().contains("\"psnr_rgb_db\": null"));
     }
 }

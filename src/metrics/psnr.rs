@@ -36,20 +36,14 @@ pub(super) fn psnr_of(
     // Integer sums are exact, as numpy's f64 sums of these integers are.
     let squares: u64 = (0..a.height).map(|y| row_squares(a.row(y), b.row(y))).sum();
     let mse = squares as f64 / (a.width * a.height * channels) as f64;
-    Ok(if squares == 0 {
-        f64::INFINITY
-    } else {
-        20.0 * (255.0 / mse.sqrt()).log10()
-    })
+    Ok(if squares == 0 { f64::INFINITY } else { 20.0 * (255.0 / mse.sqrt()).log10() })
 }
 
 fn row_squares(a: &[u8], b: &[u8]) -> u64 {
     let square = |(&a, &b): (&u8, &u8)| u32::from(a.abs_diff(b)) * u32::from(a.abs_diff(b));
     // A piece of 4096 values sums to at most 4096 * 255^2, which fits u32.
     let pieces = a.chunks(4096).zip(b.chunks(4096));
-    pieces
-        .map(|(a, b)| u64::from(a.iter().zip(b).map(square).sum::<u32>()))
-        .sum()
+    pieces.map(|(a, b)| u64::from(a.iter().zip(b).map(square).sum::<u32>())).sum()
 }
 
 #[cfg(test)]

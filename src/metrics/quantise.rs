@@ -13,12 +13,8 @@ use crate::imaging::RgbImage;
 /// [`Error::ValueCount`], [`Error::DataRange`], and [`Error::NotANumber`] with the first place of a NaN. Infinities are clamped.
 pub fn quantise(values: &[f32], width: usize, height: usize, data_range: f32) -> Result<RgbImage, Error> {
     let count = width.saturating_mul(height);
-    let wrong_count = Error::ValueCount {
-        width,
-        height,
-        expected: count.saturating_mul(3),
-        found: values.len(),
-    };
+    let wrong_count =
+        Error::ValueCount { width, height, expected: count.saturating_mul(3), found: values.len() };
     if count.checked_mul(3) != Some(values.len()) || count == 0 {
         return Err(wrong_count);
     }
@@ -26,11 +22,7 @@ pub fn quantise(values: &[f32], width: usize, height: usize, data_range: f32) ->
         return Err(Error::DataRange { found: data_range });
     }
     if let Some(at) = values.iter().position(|value| value.is_nan()) {
-        return Err(Error::NotANumber {
-            channel: at / count,
-            row: at % count / width,
-            column: at % width,
-        });
+        return Err(Error::NotANumber { channel: at / count, row: at % count / width, column: at % width });
     }
     let mut pixels = vec![0u8; values.len()];
     for (channel, plane) in values.chunks_exact(count).enumerate() {
@@ -48,20 +40,8 @@ mod tests {
     #[test]
     fn ties_round_to_even_and_the_range_is_clamped() {
         // In the range 255 a value is its own quantised value, so ties are exact.
-        let values = [
-            0.5,
-            1.5,
-            2.5,
-            254.5,
-            253.5,
-            -3.0,
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-            300.0,
-            0.49,
-            0.51,
-            127.5,
-        ];
+        let values =
+            [0.5, 1.5, 2.5, 254.5, 253.5, -3.0, f32::INFINITY, f32::NEG_INFINITY, 300.0, 0.49, 0.51, 127.5];
         let image = quantise(&values, 2, 2, 255.0).unwrap();
         assert_eq!(image.pixels(), [0, 254, 255, 2, 0, 0, 2, 255, 1, 254, 0, 128]);
     }
@@ -87,14 +67,7 @@ mod tests {
         );
         let mut values = [0.0; 18];
         values[6 + 5] = f32::NAN;
-        assert_eq!(
-            quantise(&values, 3, 2, 1.0),
-            Err(Error::NotANumber {
-                channel: 1,
-                row: 1,
-                column: 2
-            })
-        );
+        assert_eq!(quantise(&values, 3, 2, 1.0), Err(Error::NotANumber { channel: 1, row: 1, column: 2 }));
         assert!(quantise(&[0.0; 12], 2, 2, 0.0).is_err());
         assert!(quantise(&[0.0; 12], 2, 2, f32::NAN).is_err());
         assert!(quantise(&[], 0, 0, 1.0).is_err());
@@ -104,21 +77,16 @@ mod tests {
     #[test]
     fn official_outputs_are_quantised_alike() {
         use crate::imaging::testdata::Golden;
-        for case in [
-            "div2k0901_sr_baseline",
-            "div2k0901_sr_team26",
-            "butterfly_sr_baseline",
-            "butterfly_sr_team26",
-        ] {
+        for case in
+            ["div2k0901_sr_baseline", "div2k0901_sr_team26", "butterfly_sr_baseline", "butterfly_sr_team26"]
+        {
             let Some(path) = crate::testing::reference(&format!("golden/a_{case}.png")) else {
                 return;
             };
             let expected = crate::imaging::decode_file(&path).unwrap().image;
             let floats = Golden::open(&path.with_extension("safetensors")).bytes("sr");
-            let floats: Vec<f32> = floats
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-                .collect();
+            let floats: Vec<f32> =
+                floats.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
             let found = quantise(&floats, expected.width(), expected.height(), 1.0).unwrap();
             assert_eq!(found.pixels(), expected.pixels(), "{case}");
         }

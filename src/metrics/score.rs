@@ -34,13 +34,7 @@ pub fn score(sr: &RgbImage, hr: &RgbImage, border: usize) -> Result<Scores, Erro
     let finite = |db: f64| db.is_finite().then_some(db);
     let psnr_rgb_db = finite(psnr_of(sr.pixels(), hr.pixels(), size, 3, border)?);
     let psnr_y_db = finite(psnr_of(&sr_y, &hr_y, size, 1, border)?);
-    Ok(Scores {
-        psnr_rgb_db,
-        ssim_rgb,
-        psnr_y_db,
-        ssim_y,
-        identical: psnr_rgb_db.is_none(),
-    })
+    Ok(Scores { psnr_rgb_db, ssim_rgb, psnr_y_db, ssim_y, identical: psnr_rgb_db.is_none() })
 }
 
 /// `image` without the rows at the bottom and the columns at the right that exceed a multiple of `scale` (`modcrop` of the NTIRE kit).
@@ -50,9 +44,7 @@ pub fn score(sr: &RgbImage, hr: &RgbImage, border: usize) -> Result<Scores, Erro
 pub fn mod_crop(image: &RgbImage, scale: usize) -> Result<RgbImage, Error> {
     let (width, height) = (image.width(), image.height());
     let cut = |side: usize| side.checked_rem(scale).map_or(0, |rest| side - rest);
-    image
-        .crop(0, 0, cut(width), cut(height))
-        .ok_or(Error::CannotModCrop { width, height, scale })
+    image.crop(0, 0, cut(width), cut(height)).ok_or(Error::CannotModCrop { width, height, scale })
 }
 
 /// The common size of the two, width and height.
@@ -87,10 +79,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
         let mut compared = 0;
         for (pair, values) in json.as_object().unwrap() {
-            let (a, b) = (
-                golden.image(&format!("{pair}/a")),
-                golden.image(&format!("{pair}/b")),
-            );
+            let (a, b) = (golden.image(&format!("{pair}/a")), golden.image(&format!("{pair}/b")));
             for (key, border) in [("border0", 0), ("border4", 4)] {
                 let Some(expected) = values.get(key) else { continue };
                 let scores = score(&a, &b, border).unwrap();
@@ -113,11 +102,7 @@ mod tests {
                     };
                 };
                 check("psnr_rgb", scores.psnr_rgb_db, psnr_rgb(&a, &b, border).unwrap());
-                check(
-                    "ssim_rgb",
-                    Some(scores.ssim_rgb),
-                    ssim_rgb(&a, &b, border).unwrap(),
-                );
+                check("ssim_rgb", Some(scores.ssim_rgb), ssim_rgb(&a, &b, border).unwrap());
                 check("psnr_y", scores.psnr_y_db, psnr_y(&a, &b, border).unwrap());
                 check("ssim_y", Some(scores.ssim_y), ssim_y(&a, &b, border).unwrap());
                 assert_eq!(scores.identical, pair == "identical");
@@ -139,10 +124,7 @@ mod tests {
             let lr = decode_file(&lr.join(format!("{name}x4.bmp"))).unwrap().image;
             let again = crate::imaging::downscale(&hr, 4, Border::Mirror).unwrap();
             assert_eq!(again.pixels(), lr.pixels());
-            total += score(&upscale_bicubic(&lr, 4).unwrap(), &hr, 4)
-                .unwrap()
-                .psnr_rgb_db
-                .unwrap();
+            total += score(&upscale_bicubic(&lr, 4).unwrap(), &hr, 4).unwrap().psnr_rgb_db.unwrap();
         }
         assert!((total / 5.0 - 26.6947).abs() < 5e-5, "mean {}", total / 5.0);
     }
@@ -151,10 +133,7 @@ mod tests {
     fn sizes_must_agree_and_mod_crop_makes_them() {
         let image = |width, height| RgbImage::new(width, height, vec![7; width * height * 3]).unwrap();
         let message = score(&image(16, 12), &image(17, 14), 0).unwrap_err().to_string();
-        assert!(
-            message.starts_with("the SR image is 16x12 and the HR image"),
-            "{message}"
-        );
+        assert!(message.starts_with("the SR image is 16x12 and the HR image"), "{message}");
         let cut = mod_crop(&image(17, 15), 4).unwrap();
         assert_eq!((cut.width(), cut.height()), (16, 12));
         assert!(mod_crop(&image(3, 15), 4).is_err());

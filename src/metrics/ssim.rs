@@ -55,12 +55,7 @@ pub(super) fn ssim_of(
         .into_par_iter()
         .map(|tile| {
             let (x, y) = (tile % across * TILE_VALUES, tile / across * TILE_ROWS);
-            tile_sum(
-                a,
-                b,
-                (x, TILE_VALUES.min(values - x)),
-                (y, TILE_ROWS.min(rows - y)),
-            )
+            tile_sum(a, b, (x, TILE_VALUES.min(values - x)), (y, TILE_ROWS.min(rows - y)))
         })
         .collect();
     Ok(sums.iter().sum::<f64>() / (values * rows) as f64)
@@ -102,10 +97,7 @@ fn tile_sum(a: View<'_>, b: View<'_>, x: (usize, usize), y: (usize, usize)) -> f
         sources.iter_mut().for_each(Vec::clear);
         let [sums, differences, square_sums, square_differences] = &mut sources;
         for (&a, &b) in a_row.iter().zip(b_row) {
-            let (s, d) = (
-                f64::from(i32::from(a) + i32::from(b)),
-                f64::from(i32::from(a) - i32::from(b)),
-            );
+            let (s, d) = (f64::from(i32::from(a) + i32::from(b)), f64::from(i32::from(a) - i32::from(b)));
             sums.push(s);
             differences.push(d);
             square_sums.push(s * s);
@@ -147,9 +139,7 @@ mod tests {
 
     /// The slow twin: the definition with a full 11x11 window, one channel and one pixel after the other.
     fn ssim_plain(a: &RgbImage, b: &RgbImage, border: usize) -> f64 {
-        let gaussian: Vec<f64> = (-5i32..=5)
-            .map(|d| (-f64::from(d * d) / (2.0 * 1.5 * 1.5)).exp())
-            .collect();
+        let gaussian: Vec<f64> = (-5i32..=5).map(|d| (-f64::from(d * d) / (2.0 * 1.5 * 1.5)).exp()).collect();
         let total: f64 = gaussian.iter().sum();
         let (mut sum, mut count) = (0.0, 0);
         for channel in 0..3 {

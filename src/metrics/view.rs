@@ -31,10 +31,7 @@ impl<'a> View<'a> {
         border: usize,
         min_side: usize,
     ) -> Result<Self, Error> {
-        let inner = |side: usize| {
-            side.checked_sub(border.checked_mul(2)?)
-                .filter(|&left| left >= min_side)
-        };
+        let inner = |side: usize| side.checked_sub(border.checked_mul(2)?).filter(|&left| left >= min_side);
         match (inner(width), inner(height)) {
             (Some(inner_width), Some(inner_height)) => Ok(Self {
                 values,
@@ -44,13 +41,7 @@ impl<'a> View<'a> {
                 width: inner_width,
                 height: inner_height,
             }),
-            _ => Err(Error::TooSmall {
-                metric,
-                width,
-                height,
-                border,
-                min_side,
-            }),
+            _ => Err(Error::TooSmall { metric, width, height, border, min_side }),
         }
     }
 

@@ -95,14 +95,19 @@ impl FromStr for Architecture {
                         "scale" => config.scale = number(key, value)?,
                         "slope" => {
                             let slope = value.parse::<f32>().ok().filter(|slope| (0.0..1.0).contains(slope));
-                            config.slope = slope.ok_or_else(|| error(format!("`slope={value}` should be in [0, 1)")))?;
+                            config.slope =
+                                slope.ok_or_else(|| error(format!("`slope={value}` should be in [0, 1)")))?;
                         }
                         "branches" => config.branches = parse_branches(value).map_err(error)?,
                         "collapsible" => {
                             config.collapsible = match value {
                                 "blocks" => CollapsibleLayers::Blocks,
                                 "all" => CollapsibleLayers::All,
-                                _ => return Err(error(format!("`collapsible={value}` should be blocks or all"))),
+                                _ => {
+                                    return Err(error(format!(
+                                        "`collapsible={value}` should be blocks or all"
+                                    )));
+                                }
                             }
                         }
                         _ => {
@@ -112,7 +117,10 @@ impl FromStr for Architecture {
                     }
                 }
                 if config.distilled >= config.channels {
-                    let problem = format!("distilled={} must be less than channels={}", config.distilled, config.channels);
+                    let problem = format!(
+                        "distilled={} must be less than channels={}",
+                        config.distilled, config.channels
+                    );
                     return Err(error(problem));
                 }
                 Ok(Self::Imdn(config))
@@ -128,7 +136,9 @@ impl FromStr for Architecture {
                     }
                 }
                 if config.channels < 4 {
-                    return Err(error("channels must be at least 4: the attention has a quarter of them".into()));
+                    return Err(error(
+                        "channels must be at least 4: the attention has a quarter of them".into(),
+                    ));
                 }
                 Ok(Self::Rfdn(config))
             }
@@ -168,7 +178,11 @@ fn parse_branches(text: &str) -> Result<Branches, String> {
             ("1x1", _) => branches.pointwise = true,
             ("identity", _) => branches.identity = true,
             (_, Some(Ok(width))) if (1..=MAX_PARAMETER).contains(&width) => branches.expansion = Some(width),
-            _ => return Err(format!("`branches={text}` should be none, or 1x1, identity and wideN joined by +")),
+            _ => {
+                return Err(format!(
+                    "`branches={text}` should be none, or 1x1, identity and wideN joined by +"
+                ));
+            }
         }
     }
     Ok(branches)

@@ -82,7 +82,8 @@ pub(super) fn imdn(config: &ImdnConfig) -> Result<Graph, BuildError> {
     let trunk = format!("model.1.sub.{}", config.blocks);
     let body = collapsible3x3(&mut g, &trunk, &trunk, x, config.channels, everywhere);
     let features = g.add(head, body);
-    let up = collapsible3x3(&mut g, "model.2", "model.2", features, 3 * config.scale * config.scale, everywhere);
+    let up =
+        collapsible3x3(&mut g, "model.2", "model.2", features, 3 * config.scale * config.scale, everywhere);
     let sr = g.pixel_shuffle(up, config.scale);
     g.finish(sr, config.scale)
 }

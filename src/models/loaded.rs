@@ -83,8 +83,7 @@ impl Model {
         if path.exists() {
             return Self::from_file(path);
         }
-        let architecture =
-            spec.parse().map_err(|source| LoadError::Neither { spec: spec.into(), source })?;
+        let architecture = spec.parse().map_err(|source| LoadError::Neither { spec: spec.into(), source })?;
         Self::from_architecture(architecture)
     }
 
@@ -122,17 +121,9 @@ impl Model {
             architecture: architecture.to_string(),
             source,
         })?;
-        let identity = ModelIdentity {
-            architecture: architecture.to_string(),
-            weights_sha256: Some(checkpoint.sha256),
-        };
-        Ok(Self {
-            graph,
-            architecture,
-            weights: Some(checkpoint.tensors),
-            identity,
-            notes: checkpoint.notes,
-        })
+        let identity =
+            ModelIdentity { architecture: architecture.to_string(), weights_sha256: Some(checkpoint.sha256) };
+        Ok(Self { graph, architecture, weights: Some(checkpoint.tensors), identity, notes: checkpoint.notes })
     }
 
     /// The weights.

@@ -58,7 +58,8 @@ fn imdn<'a>(
     let up = conv("model.2.project1x1.weight").or_else(|| conv("model.2.weight"))?.0;
     let expansion = conv("model.1.sub.0.conv1.project1x1.weight").map(|(_, width)| width);
     let pointwise = conv("model.1.sub.0.conv1.branch1x1.weight").is_some();
-    let everywhere = names.any(|name| matches!(name, "model.0.branch1x1.weight" | "model.0.project1x1.weight"));
+    let everywhere =
+        names.any(|name| matches!(name, "model.0.branch1x1.weight" | "model.0.project1x1.weight"));
     Some(Architecture::Imdn(ImdnConfig {
         blocks,
         channels,

@@ -19,7 +19,9 @@ pub enum LockError {
     #[error(transparent)]
     File(#[from] fsio::Error),
     /// Somebody else works here.
-    #[error("`{folder}` is in use by another esr ({holder}): wait for it, or choose another directory with --run")]
+    #[error(
+        "`{folder}` is in use by another esr ({holder}): wait for it, or choose another directory with --run"
+    )]
     Held {
         /// The run directory.
         folder: PathBuf,
@@ -42,7 +44,7 @@ impl RunLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                let _ = file.by_ref().take(200).read_to_string(&mut holder);
+                let _ = (&file).take(200).read_to_string(&mut holder);
                 let holder = match holder.trim() {
                     "" => "process unknown".to_owned(),
                     holder => holder.to_owned(),

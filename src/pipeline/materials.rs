@@ -41,9 +41,18 @@ impl Folders {
     pub(super) fn of(settings: &RunSettings, data: &Path) -> Self {
         let demo = |split: demo::Split, name: &str| {
             let folder = data.join(DEMO_FOLDER).join(split.folder());
-            FolderPair { name: name.into(), lr: folder.join("LR_x4"), hr: folder.join("HR"), pairs: split.count() }
+            FolderPair {
+                name: name.into(),
+                lr: folder.join("LR_x4"),
+                hr: folder.join("HR"),
+                pairs: split.count(),
+            }
         };
-        let below = |pair: &FolderPair| FolderPair { lr: data.join(&pair.lr), hr: data.join(&pair.hr), ..pair.clone() };
+        let below = |pair: &FolderPair| FolderPair {
+            lr: data.join(&pair.lr),
+            hr: data.join(&pair.hr),
+            ..pair.clone()
+        };
         match &settings.data {
             DataSettings::Generated => Self {
                 train: vec![demo(demo::Split::Train, "demo train, generated")],
@@ -92,7 +101,12 @@ pub(super) fn provide(settings: &RunSettings, data: &Path) -> Result<Folders, Er
                     list.images.len(),
                     set.pairs
                 )),
-                Err(_) => missing.push(format!("{} ({what}): `{}` with {} images", set.name, folder.display(), set.pairs)),
+                Err(_) => missing.push(format!(
+                    "{} ({what}): `{}` with {} images",
+                    set.name,
+                    folder.display(),
+                    set.pairs
+                )),
             }
         }
     }
@@ -138,7 +152,10 @@ pub fn load_training(settings: &RunSettings, data: &Path, scale: usize) -> Resul
     let (train, valid) = (folders.train_pairs(scale)?, folders.valid_pairs(scale)?);
     let paths = train.iter().chain(&valid).flat_map(|pair| [&pair.lr, &pair.hr]);
     check_memory(paths)?;
-    Ok(TrainingMaterial { train: dataset::load_pairs(&train, scale)?, valid: dataset::load_pairs(&valid, scale)? })
+    Ok(TrainingMaterial {
+        train: dataset::load_pairs(&train, scale)?,
+        valid: dataset::load_pairs(&valid, scale)?,
+    })
 }
 
 /// PNG files of photographs unpack to about 1.7 times their size in DIV2K; twice is assumed, so that the answer comes before the memory is gone.

@@ -46,7 +46,12 @@ pub struct Packaged {
 ///
 /// # Errors
 /// [`Error::Refused`] when the audit finds a fault; the archive then stays for inspection.
-pub fn package_from(run: &Path, data: &Path, settings: &RunSettings, archive: &Path) -> Result<Packaged, Error> {
+pub fn package_from(
+    run: &Path,
+    data: &Path,
+    settings: &RunSettings,
+    archive: &Path,
+) -> Result<Packaged, Error> {
     let folder = run.join("sr");
     if !folder.is_dir() {
         return Err(Error::NoImages(run.to_path_buf()));
@@ -72,7 +77,8 @@ pub fn package_from(run: &Path, data: &Path, settings: &RunSettings, archive: &P
     let sha256 = fsio::sha256_file(archive)?;
     fsio::write(&run.join("SHA256SUMS"), submission::sha256sums(archive)?.as_bytes())?;
     if !report.accepted {
-        let findings = report.findings.iter().map(|finding| format!("{}: {}", finding.location, finding.what)).collect();
+        let findings =
+            report.findings.iter().map(|finding| format!("{}: {}", finding.location, finding.what)).collect();
         return Err(Error::Refused { archive: archive.to_path_buf(), findings });
     }
     Ok(Packaged { archive: archive.to_path_buf(), sha256, report })

@@ -51,7 +51,11 @@ pub fn commit() -> Option<String> {
 ///
 /// # Errors
 /// When the file cannot be hashed or the provenance not written.
-pub fn write_beside(path: &Path, inputs: BTreeMap<String, String>, machine: &Machine) -> Result<(), fsio::Error> {
+pub fn write_beside(
+    path: &Path,
+    inputs: BTreeMap<String, String>,
+    machine: &Machine,
+) -> Result<(), fsio::Error> {
     let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let provenance = Provenance {
         schema: Provenance::SCHEMA,

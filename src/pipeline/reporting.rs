@@ -18,9 +18,9 @@ use crate::measure::{Machine, Measurement};
 use crate::metrics::Evaluation;
 use crate::report::claims::RuntimeRatio;
 use crate::report::inputs::{
-    ArtefactFile, BaselineSummary, CollapseSummary, CurvePoint, Interval, Item, MeasurementSummary, Provenance,
-    RuleSummary, SetEvaluation, Setting, SettingSource, StageStatus, StageSummary, TrainingStage, TrainingSummary,
-    VerdictSummary,
+    ArtefactFile, BaselineSummary, CollapseSummary, CurvePoint, Interval, Item, MeasurementSummary,
+    Provenance, RuleSummary, SetEvaluation, Setting, SettingSource, StageStatus, StageSummary, TrainingStage,
+    TrainingSummary, VerdictSummary,
 };
 use crate::report::{self, Absent, Evidence, Report, ReportInputs};
 use crate::train::{self, StageSettings};
@@ -77,7 +77,8 @@ pub(super) fn write(context: &Context<'_>) -> Result<(), Error> {
     // The runtime that matters for the paper is its own model's; the run's small one is in `measurement.json` and in the verdict.
     inputs.measurement = paper_measurement.map(|measurement| summary(&measurement));
     inputs.verdict = read::<Verdict>(run, "verdict.json").map(|verdict| verdict_summary(&verdict));
-    inputs.training = training.ok_or_else(|| Absent::because("this profile takes released weights and trains nothing"));
+    inputs.training =
+        training.ok_or_else(|| Absent::because("this profile takes released weights and trains nothing"));
     inputs.settings = settings(context.settings)?;
     inputs.provenance = Ok(Provenance {
         tool_version: provenance::tool(),
@@ -184,7 +185,8 @@ fn training(context: &Context<'_>) -> Result<Option<TrainingSummary>, Error> {
     let stages = settings.stages.iter().enumerate().map(|(index, stage)| {
         let lines = || log.iter().filter(|line| line.stage == index);
         let milestones: Vec<String> = stage.decay_at_epochs.iter().map(u64::to_string).collect();
-        let first_step = log.iter().filter(|line| line.stage < index).map(|line| line.step).max().unwrap_or(0);
+        let first_step =
+            log.iter().filter(|line| line.stage < index).map(|line| line.step).max().unwrap_or(0);
         TrainingStage {
             name: stage.name.clone(),
             epochs: stage.epochs as f64,
@@ -228,7 +230,11 @@ fn stage_summaries(records: &[StageRecord]) -> Vec<StageSummary> {
 const ASSUMED: [(&str, &str, &str); 5] = [
     ("initial weights", "uniform in ±1/sqrt(fan-in)", "not stated; PyTorch's default for Conv2d"),
     ("precision", "f32", "not stated"),
-    ("epoch", "crops_per_image crops of every image, shuffled", "not stated; the text says 10 crops from each image"),
+    (
+        "epoch",
+        "crops_per_image crops of every image, shuffled",
+        "not stated; the text says 10 crops from each image",
+    ),
     ("second stage", "starts its schedule and optimiser afresh from the first stage's weights", "not stated"),
     ("collapsible layers", "the four 3x3 convolutions of each block", "the figure shows the block only"),
 ];
@@ -279,7 +285,16 @@ fn values(training: &train::Settings) -> Vec<(String, String)> {
         ("adam.epsilon".to_owned(), format!("{:e}", training.adam.epsilon)),
     ];
     for stage in &training.stages {
-        let StageSettings { name, patch_lr, batch, epochs, crops_per_image, rate, decay_at_epochs, decay_factor } = stage;
+        let StageSettings {
+            name,
+            patch_lr,
+            batch,
+            epochs,
+            crops_per_image,
+            rate,
+            decay_at_epochs,
+            decay_factor,
+        } = stage;
         for (key, value) in [
             ("patch_lr", patch_lr.to_string()),
             ("batch", batch.to_string()),
@@ -310,7 +325,11 @@ fn machine_pairs(machine: &Machine) -> Vec<(String, String)> {
     pair("processor", machine.cpu_model.clone());
     pair("logical cores", machine.logical_cores.map(|cores| cores.to_string()));
     pair("memory", machine.memory_bytes.map(gib));
-    let system = [machine.os.clone(), machine.kernel.clone()].into_iter().flatten().collect::<Vec<_>>().join(", Linux ");
+    let system = [machine.os.clone(), machine.kernel.clone()]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", Linux ");
     pair("system", (!system.is_empty()).then_some(system));
     pairs
 }
@@ -328,4 +347,3 @@ fn artefacts(context: &Context<'_>) -> Result<Vec<ArtefactFile>, Error> {
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
-

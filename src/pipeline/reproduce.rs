@@ -71,11 +71,15 @@ pub enum Error {
     Settings(#[from] toml::ser::Error),
     #[error("stopped by a signal; the state is saved")]
     Interrupted(Signal),
-    #[error("the collapsed model differs from the expanded one by {max_abs_difference:e}, more than rounding explains; nothing was written")]
+    #[error(
+        "the collapsed model differs from the expanded one by {max_abs_difference:e}, more than rounding explains; nothing was written"
+    )]
     CollapseDiffers { max_abs_difference: f64 },
     #[error("`{file}` has SHA-256 {found}, expected {expected}: delete it and fetch it again")]
     Checksum { file: PathBuf, expected: String, found: String },
-    #[error("`{folder}` holds a run with other settings than {asked}: choose another directory with --run, or leave out --profile to go on with its own")]
+    #[error(
+        "`{folder}` holds a run with other settings than {asked}: choose another directory with --run, or leave out --profile to go on with its own"
+    )]
     OtherSettings { folder: PathBuf, asked: String },
 }
 
@@ -206,13 +210,22 @@ impl Walk<'_> {
         self.watcher.stage_starts("data", 1, self.names.len());
         self.folders = materials::provide(settings, data)?;
         let folders = Folders::of(settings, data);
-        let images = |pairs: &[dataset::Pair]| -> Result<String, Error> { Ok(fsio::sha256_hex(listing(pairs)?.as_bytes())) };
+        let images = |pairs: &[dataset::Pair]| -> Result<String, Error> {
+            Ok(fsio::sha256_hex(listing(pairs)?.as_bytes()))
+        };
         let valid_pairs = folders.valid_pairs(SCALE)?;
         let train_pairs = folders.train_pairs(SCALE)?;
         let (valid_hash, train_hash) = (images(&valid_pairs)?, images(&train_pairs)?);
-        let inputs = BTreeMap::from([("valid".to_owned(), valid_hash.clone()), ("train".to_owned(), train_hash.clone())]);
+        let inputs = BTreeMap::from([
+            ("valid".to_owned(), valid_hash.clone()),
+            ("train".to_owned(), train_hash.clone()),
+        ]);
         self.stage_from(start, "data", inputs, &["data.txt"], |walk| {
-            let text = format!("training images\n{}validation images\n{}", listing(&train_pairs)?, listing(&valid_pairs)?);
+            let text = format!(
+                "training images\n{}validation images\n{}",
+                listing(&train_pairs)?,
+                listing(&valid_pairs)?
+            );
             Ok(fsio::write(&walk.run.join("data.txt"), text.as_bytes())?)
         })?;
 
@@ -232,7 +245,12 @@ impl Walk<'_> {
             self.stage("collapse", inputs, &["collapsed.safetensors", "collapse.json"], |_| {
                 let model = Model::from_file(&run.join("model.safetensors"))?;
                 let real = first_lr_images(&valid_pairs)?;
-                stages::collapse_model(&model, &real, &run.join("collapsed.safetensors"), &run.join("collapse.json"))?;
+                stages::collapse_model(
+                    &model,
+                    &real,
+                    &run.join("collapsed.safetensors"),
+                    &run.join("collapse.json"),
+                )?;
                 Ok(())
             })?;
         } else if let Some(released) = &settings.released {
@@ -244,9 +262,12 @@ impl Walk<'_> {
         let model_file = ModelFile::of(settings);
         let model_path = run.join(model_file.name());
 
-        let architectures: Vec<String> = self.paper.inspected_architectures().into_iter().map(str::to_owned).collect();
+        let architectures: Vec<String> =
+            self.paper.inspected_architectures().into_iter().map(str::to_owned).collect();
         let inputs = self.with(self.file_inputs(&[model_file.name()])?, "paper", &architectures.join("\n"));
-        self.stage("inspect", inputs, &["inspection.json", "paper"], |_| stages::inspect(run, &model_path, &architectures))?;
+        self.stage("inspect", inputs, &["inspection.json", "paper"], |_| {
+            stages::inspect(run, &model_path, &architectures)
+        })?;
 
         let inputs = self.with_hash(self.file_inputs(&[model_file.name()])?, "valid", valid_hash);
         self.stage("evaluate", inputs, &["evaluation.json", "evaluation-bicubic.json", "sr"], |walk| {
@@ -265,7 +286,12 @@ impl Walk<'_> {
 
         // The paper's own model, whatever the profile trains: counted, collapsed and measured for real, with weights nobody trained.
         let inputs = self.with(BTreeMap::new(), "measure", &measure);
-        let outputs = ["paper-model/collapsed.safetensors", "paper-model/collapse.json", "paper-model/measurement.json", "paper-model/clocks.jsonl"];
+        let outputs = [
+            "paper-model/collapsed.safetensors",
+            "paper-model/collapse.json",
+            "paper-model/measurement.json",
+            "paper-model/clocks.jsonl",
+        ];
         self.stage("measure-paper", inputs, &outputs, |_| {
             let folder = run.join("paper-model");
             let expanded = stages::untrained(stages::PAPER_EXPANDED)?;
@@ -292,7 +318,8 @@ impl Walk<'_> {
 
         let inputs = self.records.iter().map(|record| {
             // A stage that ran again with the same result leaves the report as it is, except for the time it took.
-            let outputs: Vec<String> = record.outputs.iter().map(|(path, hash)| format!("{path} {hash}")).collect();
+            let outputs: Vec<String> =
+                record.outputs.iter().map(|(path, hash)| format!("{path} {hash}")).collect();
             (record.name.clone(), fsio::sha256_hex(format!("{outputs:?} {}", record.seconds).as_bytes()))
         });
         let inputs: BTreeMap<String, String> = inputs.collect();
@@ -323,7 +350,12 @@ impl Walk<'_> {
         self.with_hash(inputs, name, fsio::sha256_hex(text.as_bytes()))
     }
 
-    fn with_hash(&self, mut inputs: BTreeMap<String, String>, name: &str, hash: String) -> BTreeMap<String, String> {
+    fn with_hash(
+        &self,
+        mut inputs: BTreeMap<String, String>,
+        name: &str,
+        hash: String,
+    ) -> BTreeMap<String, String> {
         inputs.insert(name.to_owned(), hash);
         inputs
     }

@@ -65,8 +65,12 @@ impl Profile {
     pub fn settings(self) -> Result<RunSettings, SettingsError> {
         let (text, file) = match self {
             Self::Demo => (include_str!("../../manifest/profiles/demo.toml"), "manifest/profiles/demo.toml"),
-            Self::Verify => (include_str!("../../manifest/profiles/verify.toml"), "manifest/profiles/verify.toml"),
-            Self::Paper => (include_str!("../../manifest/profiles/paper.toml"), "manifest/profiles/paper.toml"),
+            Self::Verify => {
+                (include_str!("../../manifest/profiles/verify.toml"), "manifest/profiles/verify.toml")
+            }
+            Self::Paper => {
+                (include_str!("../../manifest/profiles/paper.toml"), "manifest/profiles/paper.toml")
+            }
         };
         RunSettings::parse(text, file)
     }
@@ -157,7 +161,9 @@ impl RunSettings {
         let side = 1..=4096;
         let MeasureSettings { width, height, budget_s } = settings.measure;
         if !side.contains(&width) || !side.contains(&height) || !(budget_s > 0.0 && budget_s <= 86_400.0) {
-            return bad("`measure` needs sides of 1 to 4096 pixels and a budget above 0 and at most 86400 s".into());
+            return bad(
+                "`measure` needs sides of 1 to 4096 pixels and a budget above 0 and at most 86400 s".into()
+            );
         }
         match (&settings.training, &settings.released) {
             (Some(training), None) => training.check(file)?,

@@ -67,10 +67,9 @@ impl Stage<'_> {
         let record: StageRecord = fsio::read_json(&self.record_path()).ok()?;
         let same_outputs = || {
             self.outputs.len() == record.outputs.len()
-                && record
-                    .outputs
-                    .iter()
-                    .all(|(path, hash)| hash_of(&self.run.join(path)).is_ok_and(|now| now.as_ref() == Some(hash)))
+                && record.outputs.iter().all(|(path, hash)| {
+                    hash_of(&self.run.join(path)).is_ok_and(|now| now.as_ref() == Some(hash))
+                })
         };
         (record.inputs == self.inputs && same_outputs()).then_some(record)
     }
@@ -154,11 +153,11 @@ mod tests {
             return Ok(());
         }
         let machine = Machine::detect();
-        stage.run(&machine, || {
+        let work = || {
             ran.set(ran.get() + 1);
             Ok(fsio::write(&folder.join(output), input.as_bytes())?)
-        })?;
-        Ok(())
+        };
+        stage.run::<StageError>(&machine, work).map(drop)
     }
 
     #[test]

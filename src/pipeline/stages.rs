@@ -13,8 +13,8 @@ use crate::engine::upscaler::Upscaler;
 use crate::evaluate::evaluate;
 use crate::fsio;
 use crate::graph::{Graph, collapse};
-use crate::interrupt::Signal;
 use crate::imaging;
+use crate::interrupt::Signal;
 use crate::measure::{self, Plan, Protocol, Setup, Subject};
 use crate::metrics;
 use crate::models::{self, Architecture, Model};
@@ -111,10 +111,8 @@ pub(super) fn inspect(run: &Path, model: &Path, architectures: &[String]) -> Res
     let count = |model: &Model| crate::graph::inspect(&model.graph, model.identity.clone(), 256, 256);
     fsio::write_json(&run.join("inspection.json"), &count(&model)?)?;
     for name in architectures {
-        let architecture: Architecture = name.parse().map_err(|source| models::LoadError::Neither {
-            spec: name.clone(),
-            source,
-        })?;
+        let architecture: Architecture =
+            name.parse().map_err(|source| models::LoadError::Neither { spec: name.clone(), source })?;
         let inspection = count(&Model::from_architecture(architecture)?)?;
         fsio::write_json(&run.join("paper").join(inspection_file(name)), &inspection)?;
     }

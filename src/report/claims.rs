@@ -113,26 +113,12 @@ struct Outcome {
 
 impl Outcome {
     fn not_attempted(how: String) -> Self {
-        Self {
-            status: ClaimStatus::NotAttempted,
-            measured: None,
-            elsewhere: None,
-            how,
-        }
+        Self { status: ClaimStatus::NotAttempted, measured: None, elsewhere: None, how }
     }
 
     fn attempted(agrees: bool, measured: f64, how: String) -> Self {
-        let status = if agrees {
-            ClaimStatus::Reproduced
-        } else {
-            ClaimStatus::Differs
-        };
-        Self {
-            status,
-            measured: Some(measured),
-            elsewhere: None,
-            how,
-        }
+        let status = if agrees { ClaimStatus::Reproduced } else { ClaimStatus::Differs };
+        Self { status, measured: Some(measured), elsewhere: None, how }
     }
 }
 
@@ -153,21 +139,16 @@ impl Judge<'_> {
             Reproduction::Inspection(architecture) => self.inspection(claim, architecture),
             Reproduction::Evaluation { weights, images } => self.evaluation(claim, weights, images),
             Reproduction::Training { recipe, images } => self.training(claim, recipe, images),
-            Reproduction::Ratio {
-                candidate,
-                baseline,
-                images,
-            } => self.ratio(claim, candidate, baseline, images),
+            Reproduction::Ratio { candidate, baseline, images } => {
+                self.ratio(claim, candidate, baseline, images)
+            }
             Reproduction::OtherHardware { .. } | Reproduction::NotPublic(_) | Reproduction::Limit(_) => {
                 Outcome::not_attempted(self.paper.how_to(claim))
             }
         };
         if outcome.status == ClaimStatus::Differs
-            && let Some(known) = self
-                .paper
-                .discrepancies
-                .iter()
-                .find(|entry| entry.claims.contains(&claim.id))
+            && let Some(known) =
+                self.paper.discrepancies.iter().find(|entry| entry.claims.contains(&claim.id))
         {
             outcome.how = format!("{}; known discrepancy `{}`: {}", outcome.how, known.id, known.why);
         }
@@ -194,11 +175,7 @@ impl Judge<'_> {
     }
 
     fn inspection(&self, claim: &Claim, architecture: &str) -> Outcome {
-        let Some(found) = self
-            .evidence
-            .inspections
-            .iter()
-            .find(|i| i.model.architecture == architecture)
+        let Some(found) = self.evidence.inspections.iter().find(|i| i.model.architecture == architecture)
         else {
             return self.not_in_profile(claim);
         };
@@ -223,16 +200,9 @@ impl Judge<'_> {
         let rounded = claim.published.round_like_printed(value);
         let printed = claim.published.digits();
         let agrees = rounded == printed;
-        let rounding = if rounded == count.to_string() {
-            ""
-        } else {
-            &format!(", which rounds to {rounded}")
-        };
-        let against = if agrees {
-            "as printed".to_owned()
-        } else {
-            format!("{printed} was printed")
-        };
+        let rounding =
+            if rounded == count.to_string() { "" } else { &format!(", which rounds to {rounded}") };
+        let against = if agrees { "as printed".to_owned() } else { format!("{printed} was printed") };
         let how = format!("`{architecture}` counted exactly: {count}{rounding}: {against}");
         Outcome::attempted(agrees, value, how)
     }
@@ -241,11 +211,7 @@ impl Judge<'_> {
         let Some(weights) = self.paper.weights.get(weights) else {
             return self.not_in_profile(claim);
         };
-        let of_model = self
-            .evidence
-            .evaluations
-            .iter()
-            .filter(|found| is_of(found, weights));
+        let of_model = self.evidence.evaluations.iter().filter(|found| is_of(found, weights));
         let name = weights.file.as_deref().unwrap_or(&weights.architecture);
         let slack = &self.paper.tolerance.evaluation;
         self.psnr(claim, of_model.collect(), images, &format!("`{name}`"), slack)
@@ -332,17 +298,8 @@ impl Judge<'_> {
                 evaluation.scale, evaluation.border, self.paper.scale, self.paper.border
             ));
         }
-        let wanted = self
-            .paper
-            .images
-            .get(images)
-            .map(|set| set.names())
-            .unwrap_or_default();
-        let mut names: Vec<&str> = evaluation
-            .images
-            .iter()
-            .map(|image| image.name.as_str())
-            .collect();
+        let wanted = self.paper.images.get(images).map(|set| set.names()).unwrap_or_default();
+        let mut names: Vec<&str> = evaluation.images.iter().map(|image| image.name.as_str()).collect();
         names.sort_unstable();
         if !names.iter().copied().eq(wanted.iter().map(String::as_str)) {
             return Err(format!(
@@ -380,13 +337,7 @@ impl Judge<'_> {
                 return Outcome::attempted(within(difference, allowed), found.ratio.median, how);
             };
             let on = format!("{}, {inputs}, {}", found.device, found.validity);
-            other.get_or_insert((
-                why,
-                Elsewhere {
-                    value: found.ratio.median,
-                    on,
-                },
-            ));
+            other.get_or_insert((why, Elsewhere { value: found.ratio.median, on }));
         }
         match other {
             Some((why, elsewhere)) => Outcome {
@@ -417,30 +368,17 @@ fn is_of(found: &SetEvaluation, weights: &Weights) -> bool {
 fn departures(training: &TrainingSummary, recipe: &Recipe) -> Vec<String> {
     let mut found = Vec::new();
     if training.architecture != recipe.architecture {
-        found.push(format!(
-            "`{}` instead of `{}`",
-            training.architecture, recipe.architecture
-        ));
+        found.push(format!("`{}` instead of `{}`", training.architecture, recipe.architecture));
     }
     if training.training_images != recipe.training_images {
-        found.push(format!(
-            "{} images instead of {}",
-            training.training_images, recipe.training_images
-        ));
+        found.push(format!("{} images instead of {}", training.training_images, recipe.training_images));
     }
     if training.stages.len() != recipe.stages.len() {
-        found.push(format!(
-            "stages: {} instead of {}",
-            training.stages.len(),
-            recipe.stages.len()
-        ));
+        found.push(format!("stages: {} instead of {}", training.stages.len(), recipe.stages.len()));
     }
     for (stage, wanted) in training.stages.iter().zip(&recipe.stages) {
         if stage.lr_patch != wanted.lr_patch {
-            found.push(format!(
-                "LR patches of {} pixels instead of {}",
-                stage.lr_patch, wanted.lr_patch
-            ));
+            found.push(format!("LR patches of {} pixels instead of {}", stage.lr_patch, wanted.lr_patch));
         }
         if stage.batch != recipe.batch {
             found.push(format!("batches of {} instead of {}", stage.batch, recipe.batch));
@@ -469,17 +407,11 @@ mod tests {
 
     fn results(evidence: &Evidence) -> BTreeMap<String, ClaimResult> {
         let paper = Paper::built_in().unwrap();
-        judge(&paper, evidence)
-            .into_iter()
-            .map(|result| (result.id.clone(), result))
-            .collect()
+        judge(&paper, evidence).into_iter().map(|result| (result.id.clone(), result)).collect()
     }
 
     fn evidence() -> Evidence {
-        Evidence {
-            profile: "verify".to_owned(),
-            ..Evidence::default()
-        }
+        Evidence { profile: "verify".to_owned(), ..Evidence::default() }
     }
 
     fn valid_set(sha256: &str, mean_db: f64) -> SetEvaluation {
@@ -518,39 +450,23 @@ mod tests {
             "`imdn:blocks=7` counted exactly: 790496, which rounds to 0.7905: as printed"
         );
         // The paper's own count of convolutions is the one number that does not hold.
-        let differing: Vec<_> = found
-            .values()
-            .filter(|claim| claim.status == ClaimStatus::Differs)
-            .collect();
+        let differing: Vec<_> = found.values().filter(|claim| claim.status == ClaimStatus::Differs).collect();
         assert_eq!(differing.len(), 1);
         assert_eq!(differing[0].id, "table4.pruning.convolutions");
-        assert_eq!(
-            (differing[0].published.as_str(), differing[0].measured),
-            ("37", Some(38.0))
-        );
-        assert!(
-            differing[0].how.contains("known discrepancy `convolutions`"),
-            "{}",
-            differing[0].how
-        );
+        assert_eq!((differing[0].published.as_str(), differing[0].measured), ("37", Some(38.0)));
+        assert!(differing[0].how.contains("known discrepancy `convolutions`"), "{}", differing[0].how);
     }
 
     #[test]
     fn a_count_one_digit_off_differs_and_shows_it() {
         let mut inspection = fixtures::imdn_inspection(7);
         inspection.parameters = 790_551;
-        let found = results(&Evidence {
-            inspections: vec![inspection.clone()],
-            ..evidence()
-        });
+        let found = results(&Evidence { inspections: vec![inspection.clone()], ..evidence() });
         assert_eq!(found["table3.blocks7.parameters"].status, ClaimStatus::Differs);
         assert_eq!(found["table3.blocks7.parameters"].decimals, 4);
         // 790,549 still prints as 0.7905.
         inspection.parameters = 790_549;
-        let found = results(&Evidence {
-            inspections: vec![inspection],
-            ..evidence()
-        });
+        let found = results(&Evidence { inspections: vec![inspection], ..evidence() });
         assert_eq!(found["table3.blocks7.parameters"].status, ClaimStatus::Reproduced);
     }
 
@@ -558,16 +474,11 @@ mod tests {
     fn work_counted_at_another_size_is_not_attempted_but_parameters_are() {
         let mut inspection = fixtures::imdn_inspection(7);
         inspection.input_width = 510;
-        let found = results(&Evidence {
-            inspections: vec![inspection],
-            ..evidence()
-        });
+        let found = results(&Evidence { inspections: vec![inspection], ..evidence() });
         let flops = &found["table4.pruning.flops"];
         assert_eq!((flops.status, flops.measured), (ClaimStatus::NotAttempted, None));
         assert!(
-            flops
-                .how
-                .starts_with("counted at 510x256, published at 256x256: `esr inspect"),
+            flops.how.starts_with("counted at 510x256, published at 256x256: `esr inspect"),
             "{}",
             flops.how
         );
@@ -578,11 +489,7 @@ mod tests {
     fn released_weights_reproduce_within_half_a_digit_and_the_slack() {
         let status = |db: f64| {
             let evaluations = vec![valid_set(TEAM26, db)];
-            results(&Evidence {
-                evaluations,
-                ..evidence()
-            })["table1.this-paper.psnr_valid"]
-                .clone()
+            results(&Evidence { evaluations, ..evidence() })["table1.this-paper.psnr_valid"].clone()
         };
         for (db, expected) in [
             (29.05, ClaimStatus::Reproduced),
@@ -592,29 +499,16 @@ mod tests {
             (29.0561, ClaimStatus::Differs),
         ] {
             let claim = status(db);
-            assert_eq!(
-                (claim.status, claim.measured),
-                (expected, Some(db)),
-                "{}",
-                claim.how
-            );
+            assert_eq!((claim.status, claim.measured), (expected, Some(db)), "{}", claim.how);
         }
     }
 
     #[test]
     fn an_evaluation_on_other_images_or_of_other_weights_never_counts() {
         let claim = |set: SetEvaluation| {
-            let found = results(&Evidence {
-                evaluations: vec![set],
-                ..evidence()
-            });
+            let found = results(&Evidence { evaluations: vec![set], ..evidence() });
             let claim = found["table1.this-paper.psnr_valid"].clone();
-            assert_eq!(
-                (claim.status, claim.measured),
-                (ClaimStatus::NotAttempted, None),
-                "{}",
-                claim.how
-            );
+            assert_eq!((claim.status, claim.measured), (ClaimStatus::NotAttempted, None), "{}", claim.how);
             claim.how
         };
         let mut other_set = valid_set(TEAM26, 29.05);
@@ -636,10 +530,7 @@ mod tests {
     fn an_infinite_mean_differs() {
         let mut set = valid_set(TEAM26, 29.05);
         set.evaluation.mean.psnr_rgb_db = None;
-        let found = results(&Evidence {
-            evaluations: vec![set],
-            ..evidence()
-        });
+        let found = results(&Evidence { evaluations: vec![set], ..evidence() });
         let claim = &found["table1.this-paper.psnr_valid"];
         assert_eq!((claim.status, claim.measured), (ClaimStatus::Differs, None));
         assert!(claim.how.contains("infinite"));
@@ -653,22 +544,10 @@ mod tests {
             fixtures::evaluation("imdn:blocks=7", Some(TEAM26), "set5", &names, 30.291296),
             fixtures::evaluation("bicubic", None, "set5", &names, 26.694722),
         ];
-        let found = results(&Evidence {
-            evaluations: sets,
-            ..evidence()
-        });
-        assert_eq!(
-            found["official-code.xilinxsr.psnr_set"].status,
-            ClaimStatus::Reproduced
-        );
-        assert_eq!(
-            found["official-code.bicubic.psnr_set"].status,
-            ClaimStatus::Reproduced
-        );
-        assert_eq!(
-            found["official-code.baseline.psnr_set"].status,
-            ClaimStatus::NotAttempted
-        );
+        let found = results(&Evidence { evaluations: sets, ..evidence() });
+        assert_eq!(found["official-code.xilinxsr.psnr_set"].status, ClaimStatus::Reproduced);
+        assert_eq!(found["official-code.bicubic.psnr_set"].status, ClaimStatus::Reproduced);
+        assert_eq!(found["official-code.baseline.psnr_set"].status, ClaimStatus::NotAttempted);
     }
 
     #[test]
@@ -691,28 +570,15 @@ mod tests {
             let mut training = published.clone();
             change(&mut training);
             let result = claim(&training, 29.05);
-            assert_eq!(
-                (result.status, result.measured),
-                (ClaimStatus::NotAttempted, None)
-            );
+            assert_eq!((result.status, result.measured), (ClaimStatus::NotAttempted, None));
             assert!(result.how.contains(reason), "{}", result.how);
-            assert!(
-                result.how.contains("`make reproduce PROFILE=paper`"),
-                "{}",
-                result.how
-            );
+            assert!(result.how.contains("`make reproduce PROFILE=paper`"), "{}", result.how);
         };
-        departing(
-            |t| t.architecture = "imdn:blocks=2".to_owned(),
-            "`imdn:blocks=2` instead of",
-        );
+        departing(|t| t.architecture = "imdn:blocks=2".to_owned(), "`imdn:blocks=2` instead of");
         departing(|t| t.training_images = 14, "14 images instead of 3450");
         departing(|t| t.completed = false, "not finished");
         departing(|t| t.stages.truncate(1), "stages: 1 instead of 2");
-        departing(
-            |t| t.stages[1].lr_patch = 48,
-            "LR patches of 48 pixels instead of 160",
-        );
+        departing(|t| t.stages[1].lr_patch = 48, "LR patches of 48 pixels instead of 160");
         departing(|t| t.stages[0].batch = 4, "batches of 4 instead of 32");
         departing(|t| t.stages[0].epochs = 0.5, "0.5 epochs instead of 500");
         departing(|t| t.weights_sha256 = None, "its weights were not saved");
@@ -721,20 +587,11 @@ mod tests {
     #[test]
     fn a_training_without_its_evaluation_is_not_attempted() {
         let trainings = vec![fixtures::published_training(&"ab".repeat(32))];
-        let found = results(&Evidence {
-            trainings,
-            evaluations: vec![valid_set(TEAM26, 29.05)],
-            ..evidence()
-        });
-        assert_eq!(
-            found["table2.two-stage.psnr_valid"].status,
-            ClaimStatus::NotAttempted
-        );
+        let found =
+            results(&Evidence { trainings, evaluations: vec![valid_set(TEAM26, 29.05)], ..evidence() });
+        assert_eq!(found["table2.two-stage.psnr_valid"].status, ClaimStatus::NotAttempted);
         // The released weights are evidence of their own claim only, not of a training.
-        assert_eq!(
-            found["table1.this-paper.psnr_valid"].status,
-            ClaimStatus::Reproduced
-        );
+        assert_eq!(found["table1.this-paper.psnr_valid"].status, ClaimStatus::Reproduced);
     }
 
     fn ratio(device: &str, validity: &str, inputs: &[&str], median: f64) -> RuntimeRatio {
@@ -742,11 +599,7 @@ mod tests {
             candidate: "imdn:blocks=7".to_owned(),
             baseline: "imdn:blocks=8".to_owned(),
             inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
-            ratio: Interval {
-                median,
-                low: median - 0.002,
-                high: median + 0.002,
-            },
+            ratio: Interval { median, low: median - 0.002, high: median + 0.002 },
             validity: validity.to_owned(),
             device: device.to_owned(),
         }
@@ -755,39 +608,16 @@ mod tests {
     #[test]
     fn a_ratio_counts_only_from_a_valid_measurement_on_a_gpu_and_the_same_images() {
         const ID: &str = "derived.blocks7-to-blocks8.runtime_ratio";
-        let claim = |found: RuntimeRatio| {
-            results(&Evidence {
-                ratios: vec![found],
-                ..evidence()
-            })[ID]
-                .clone()
-        };
+        let claim =
+            |found: RuntimeRatio| results(&Evidence { ratios: vec![found], ..evidence() })[ID].clone();
         let valid = ["div2k-valid"];
-        assert_eq!(
-            claim(ratio("cuda:0", "valid", &valid, 0.98)).status,
-            ClaimStatus::Reproduced
-        );
-        assert_eq!(
-            claim(ratio("cuda:0", "valid", &valid, 0.97)).status,
-            ClaimStatus::Reproduced
-        );
-        assert_eq!(
-            claim(ratio("cuda:0", "valid", &valid, 0.96)).status,
-            ClaimStatus::Differs
-        );
+        assert_eq!(claim(ratio("cuda:0", "valid", &valid, 0.98)).status, ClaimStatus::Reproduced);
+        assert_eq!(claim(ratio("cuda:0", "valid", &valid, 0.97)).status, ClaimStatus::Reproduced);
+        assert_eq!(claim(ratio("cuda:0", "valid", &valid, 0.96)).status, ClaimStatus::Differs);
         for (found, why) in [
-            (
-                ratio("cpu", "valid", &valid, 0.989),
-                "measured on cpu, published on a GPU: `esr measure",
-            ),
-            (
-                ratio("cuda:0", "throttled", &valid, 0.989),
-                "the measurement is throttled, not valid",
-            ),
-            (
-                ratio("cuda:0", "valid", &["256x256"], 0.989),
-                "measured on 256x256, published on div2k-valid",
-            ),
+            (ratio("cpu", "valid", &valid, 0.989), "measured on cpu, published on a GPU: `esr measure"),
+            (ratio("cuda:0", "throttled", &valid, 0.989), "the measurement is throttled, not valid"),
+            (ratio("cuda:0", "valid", &["256x256"], 0.989), "measured on 256x256, published on div2k-valid"),
         ] {
             let claim = claim(found);
             assert_eq!((claim.status, claim.measured), (ClaimStatus::NotAttempted, None));
@@ -800,23 +630,15 @@ mod tests {
         other.candidate = "imdn:blocks=2".to_owned();
         assert!(claim(other).how.starts_with("not in profile `verify`"));
         let both = ratio("cuda:0", "valid", &["div2k-valid", "div2k-test"], 0.95);
-        let found = results(&Evidence {
-            ratios: vec![both],
-            ..evidence()
-        });
-        assert_eq!(
-            found["official-2022.xilinxsr-to-baseline.runtime_ratio"].status,
-            ClaimStatus::Reproduced
-        );
+        let found = results(&Evidence { ratios: vec![both], ..evidence() });
+        assert_eq!(found["official-2022.xilinxsr-to-baseline.runtime_ratio"].status, ClaimStatus::Reproduced);
     }
 
     #[test]
     fn what_nobody_can_attempt_says_why() {
         let found = results(&evidence());
         assert!(
-            found
-                .values()
-                .all(|claim| claim.status == ClaimStatus::NotAttempted && claim.measured.is_none())
+            found.values().all(|claim| claim.status == ClaimStatus::NotAttempted && claim.measured.is_none())
         );
         let how = |id: &str| found[id].how.as_str();
         assert_eq!(
@@ -841,10 +663,7 @@ mod tests {
             trainings: vec![fixtures::published_training(TEAM26)],
             ..evidence()
         });
-        for claim in found
-            .values()
-            .filter(|claim| ["ms", "s", "MB", "MiB"].contains(&claim.unit.as_str()))
-        {
+        for claim in found.values().filter(|claim| ["ms", "s", "MB", "MiB"].contains(&claim.unit.as_str())) {
             assert_eq!(claim.status, ClaimStatus::NotAttempted, "{}", claim.id);
         }
     }

@@ -30,26 +30,17 @@ const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2328}.t{font-we
 /// Draws the curve. Points may come in any number, including none; each needs a step, loss and PSNR may be missing.
 pub fn render_svg_curve(points: &[CurvePoint]) -> String {
     let series = |value: fn(&CurvePoint) -> Option<f64>| -> Vec<(f64, f64)> {
-        let known = points
-            .iter()
-            .filter_map(|point| Some((point.step as f64, value(point)?)));
+        let known = points.iter().filter_map(|point| Some((point.step as f64, value(point)?)));
         let mut known: Vec<_> = known.filter(|(_, value)| value.is_finite()).collect();
         known.sort_by(|a, b| a.0.total_cmp(&b.0));
         known
     };
     let panels = [
         ("Training loss", "mean L1 loss", series(|point| point.loss)),
-        (
-            "Validation",
-            "PSNR (RGB), dB",
-            series(|point| point.validation_psnr_db),
-        ),
+        ("Validation", "PSNR (RGB), dB", series(|point| point.validation_psnr_db)),
     ];
-    let last_step = panels
-        .iter()
-        .flat_map(|(_, _, series)| series)
-        .map(|(step, _)| *step)
-        .fold(0.0, f64::max);
+    let last_step =
+        panels.iter().flat_map(|(_, _, series)| series).map(|(step, _)| *step).fold(0.0, f64::max);
     let steps = Axis::new(0.0, last_step, LEFT, RIGHT);
 
     let mut svg = format!(
@@ -69,13 +60,7 @@ pub fn render_svg_curve(points: &[CurvePoint]) -> String {
             &group_thousands(&format!("{step:.*}", steps.decimals)),
         );
     }
-    text(
-        &mut svg,
-        "m",
-        (LEFT + RIGHT) / 2.0,
-        below + 42.0,
-        "optimiser steps",
-    );
+    text(&mut svg, "m", (LEFT + RIGHT) / 2.0, below + 42.0, "optimiser steps");
     svg.push_str("</svg>\n");
     svg
 }
@@ -93,48 +78,26 @@ fn panel(
     text(svg, "t", LEFT, top - 12.0, title);
     line(svg, "a", [LEFT, top], [LEFT, bottom]);
     line(svg, "a", [LEFT, bottom], [RIGHT, bottom]);
-    let _ = writeln!(
-        svg,
-        "<text class=\"m\" transform=\"translate(16 {middle:.1}) rotate(-90)\">{unit}</text>"
-    );
+    let _ =
+        writeln!(svg, "<text class=\"m\" transform=\"translate(16 {middle:.1}) rotate(-90)\">{unit}</text>");
     if series.is_empty() {
         text(svg, "m", (LEFT + RIGHT) / 2.0, middle, "no values");
         return;
     }
     let values = || series.iter().map(|(_, value)| *value);
-    let (low, high) = (
-        values().fold(f64::INFINITY, f64::min),
-        values().fold(f64::NEG_INFINITY, f64::max),
-    );
+    let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
     let axis = Axis::new(low, high, bottom, top);
     for tick in &axis.ticks {
         let y = axis.place(*tick);
         line(svg, "g", [LEFT, y], [RIGHT, y]);
-        text(
-            svg,
-            "e",
-            LEFT - 8.0,
-            y + 4.0,
-            &format!("{tick:.*}", axis.decimals),
-        );
+        text(svg, "e", LEFT - 8.0, y + 4.0, &format!("{tick:.*}", axis.decimals));
     }
     let place = |(step, value): &(f64, f64)| (steps.place(*step), axis.place(*value));
-    let path: Vec<String> = series
-        .iter()
-        .map(place)
-        .map(|(x, y)| format!("{x:.1},{y:.1}"))
-        .collect();
-    let _ = writeln!(
-        svg,
-        "<polyline class=\"l c{index}\" points=\"{}\"/>",
-        path.join(" ")
-    );
+    let path: Vec<String> = series.iter().map(place).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
+    let _ = writeln!(svg, "<polyline class=\"l c{index}\" points=\"{}\"/>", path.join(" "));
     // The last value is what a reader looks for; a single value has no line and shows only as this dot.
     if let Some((x, y)) = series.last().map(place) {
-        let _ = writeln!(
-            svg,
-            "<circle class=\"d{index}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>"
-        );
+        let _ = writeln!(svg, "<circle class=\"d{index}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\"/>");
     }
 }
 
@@ -147,10 +110,7 @@ fn line(svg: &mut String, class: &str, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
 
 /// Text is ours alone (titles and digits), so nothing in it needs escaping.
 fn text(svg: &mut String, class: &str, x: f64, y: f64, content: &str) {
-    let _ = writeln!(
-        svg,
-        "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{content}</text>"
-    );
+    let _ = writeln!(svg, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{content}</text>");
 }
 
 /// Maps values to positions, with round tick values inside the range.
@@ -181,14 +141,7 @@ impl Axis {
         let count = ((last - first).clamp(1.0, 16.0)) as usize;
         let ticks = (0..=count).map(|index| (first + index as f64) * step).collect();
         let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
-        Self {
-            low: first * step,
-            high: last * step,
-            from,
-            to,
-            ticks,
-            decimals,
-        }
+        Self { low: first * step, high: last * step, from, to, ticks, decimals }
     }
 
     fn place(&self, value: f64) -> f64 {
@@ -200,11 +153,7 @@ impl Axis {
 fn round_step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
     let factors = [1.0, 2.0, 5.0];
-    factors
-        .into_iter()
-        .find(|factor| factor * power >= rough * (1.0 - 1e-9))
-        .unwrap_or(10.0)
-        * power
+    factors.into_iter().find(|factor| factor * power >= rough * (1.0 - 1e-9)).unwrap_or(10.0) * power
 }
 
 #[cfg(test)]
@@ -229,11 +178,7 @@ mod tests {
     }
 
     fn point(step: u64, loss: f64, psnr: Option<f64>) -> CurvePoint {
-        CurvePoint {
-            step,
-            loss: Some(loss),
-            validation_psnr_db: psnr,
-        }
+        CurvePoint { step, loss: Some(loss), validation_psnr_db: psnr }
     }
 
     #[test]
@@ -244,10 +189,7 @@ mod tests {
 
         let one = render_svg_curve(&[point(10, 0.04, None)]);
         assert_well_formed(&one);
-        assert_eq!(
-            (one.matches("<circle").count(), one.matches("no values").count()),
-            (1, 1)
-        );
+        assert_eq!((one.matches("<circle").count(), one.matches("no values").count()), (1, 1));
 
         let many: Vec<_> = (0..101)
             .map(|i| {
@@ -279,29 +221,17 @@ mod tests {
 
     #[test]
     fn extreme_values_stay_inside_the_panel() {
-        for values in [
-            [0.0, 0.0],
-            [1e-9, 1e-9],
-            [-5.0, 5.0],
-            [1e9, 1e9 + 1.0],
-            [3.0, 3.0 + 1e-7],
-            [0.0, 1e300],
-        ] {
+        for values in
+            [[0.0, 0.0], [1e-9, 1e-9], [-5.0, 5.0], [1e9, 1e9 + 1.0], [3.0, 3.0 + 1e-7], [0.0, 1e300]]
+        {
             let svg = render_svg_curve(&[point(0, values[0], None), point(u64::MAX, values[1], None)]);
             assert_well_formed(&svg);
-            let line = svg
-                .split("points=\"")
-                .nth(1)
-                .and_then(|rest| rest.split('"').next())
-                .unwrap();
+            let line = svg.split("points=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
             for pair in line.split(' ') {
                 let (x, y) = pair.split_once(',').unwrap();
                 let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
                 assert!((LEFT - 0.1..=RIGHT + 0.1).contains(&x), "{values:?}: x = {x}");
-                assert!(
-                    (TOPS[0] - 0.1..=TOPS[0] + PANEL_HEIGHT + 0.1).contains(&y),
-                    "{values:?}: y = {y}"
-                );
+                assert!((TOPS[0] - 0.1..=TOPS[0] + PANEL_HEIGHT + 0.1).contains(&y), "{values:?}: y = {y}");
             }
         }
     }
@@ -311,9 +241,6 @@ mod tests {
         let axis = Axis::new(0.0, 9_980.0, 0.0, 1.0);
         assert_eq!(axis.ticks, [0.0, 5000.0, 10000.0]);
         let axis = Axis::new(24.1, 28.9, 1.0, 0.0);
-        assert_eq!(
-            (axis.ticks.first().copied(), axis.ticks.last().copied()),
-            (Some(24.0), Some(30.0))
-        );
+        assert_eq!((axis.ticks.first().copied(), axis.ticks.last().copied()), (Some(24.0), Some(30.0)));
     }
 }

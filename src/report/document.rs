@@ -186,14 +186,7 @@ struct AbsentItems(Vec<AbsentItem>);
 
 impl AbsentItems {
     fn take<T>(&mut self, item: &str, value: Item<T>) -> Option<T> {
-        value
-            .map_err(|Absent(reason)| {
-                self.0.push(AbsentItem {
-                    item: item.to_owned(),
-                    reason,
-                })
-            })
-            .ok()
+        value.map_err(|Absent(reason)| self.0.push(AbsentItem { item: item.to_owned(), reason })).ok()
     }
 }
 
@@ -201,18 +194,14 @@ impl AbsentItems {
 fn same_images(found: &SetEvaluation, bicubic: SetEvaluation) -> Item<SetEvaluation> {
     let images = |set: &SetEvaluation| -> BTreeSet<(String, String)> {
         let images = set.evaluation.images.iter();
-        images
-            .map(|image| (image.name.clone(), image.hr_pixels_sha256.clone()))
-            .collect()
+        images.map(|image| (image.name.clone(), image.hr_pixels_sha256.clone())).collect()
     };
     let conditions = |set: &SetEvaluation| (set.evaluation.scale, set.evaluation.border);
     if images(found) != images(&bicubic) {
         return Err(Absent::because("bicubic upscaling was evaluated on other images"));
     }
     if conditions(found) != conditions(&bicubic) {
-        return Err(Absent::because(
-            "bicubic upscaling was evaluated with another scale or border",
-        ));
+        return Err(Absent::because("bicubic upscaling was evaluated with another scale or border"));
     }
     Ok(bicubic)
 }
@@ -222,14 +211,10 @@ fn summarise(found: SetEvaluation, bicubic: Option<SetEvaluation>) -> Evaluation
     let bicubic = bicubic.map(|set| set.evaluation);
     let of_image = |name: &str| {
         let images = bicubic.as_ref().map(|evaluation| evaluation.images.iter());
-        images
-            .and_then(|mut images| images.find(|image| image.name == name))
-            .and_then(|i| i.psnr_rgb_db)
+        images.and_then(|mut images| images.find(|image| image.name == name)).and_then(|i| i.psnr_rgb_db)
     };
     let psnr_rgb_db = evaluation.mean.psnr_rgb_db;
-    let bicubic_psnr_rgb_db = bicubic
-        .as_ref()
-        .and_then(|evaluation| evaluation.mean.psnr_rgb_db);
+    let bicubic_psnr_rgb_db = bicubic.as_ref().and_then(|evaluation| evaluation.mean.psnr_rgb_db);
     let images = evaluation.images.iter().map(|image| ImageSummary {
         name: image.name.clone(),
         psnr_rgb_db: image.psnr_rgb_db,
@@ -241,9 +226,7 @@ fn summarise(found: SetEvaluation, bicubic: Option<SetEvaluation>) -> Evaluation
         border: evaluation.border,
         psnr_rgb_db,
         bicubic_psnr_rgb_db,
-        gain_db: psnr_rgb_db
-            .zip(bicubic_psnr_rgb_db)
-            .map(|(model, bicubic)| model - bicubic),
+        gain_db: psnr_rgb_db.zip(bicubic_psnr_rgb_db).map(|(model, bicubic)| model - bicubic),
         ssim_rgb: evaluation.mean.ssim_rgb,
         images: images.collect(),
         architecture: evaluation.model.architecture,
@@ -258,13 +241,7 @@ mod tests {
 
     fn report_with(bicubic: Item<SetEvaluation>) -> Report {
         let mut inputs = ReportInputs::new("demo");
-        inputs.evaluation = Ok(fixtures::evaluation(
-            "imdn:blocks=2",
-            None,
-            "demo",
-            &["a", "b"],
-            27.5,
-        ));
+        inputs.evaluation = Ok(fixtures::evaluation("imdn:blocks=2", None, "demo", &["a", "b"], 27.5));
         inputs.bicubic = bicubic;
         Report::new(&Paper::built_in().unwrap(), &Evidence::default(), inputs)
     }
@@ -273,10 +250,7 @@ mod tests {
     fn a_gain_needs_bicubic_on_the_same_images() {
         let bicubic = |names: &[&str]| fixtures::evaluation("bicubic", None, "demo", names, 26.25);
         let found = report_with(Ok(bicubic(&["b", "a"]))).evaluation.unwrap();
-        assert_eq!(
-            (found.bicubic_psnr_rgb_db, found.gain_db),
-            (Some(26.25), Some(1.25))
-        );
+        assert_eq!((found.bicubic_psnr_rgb_db, found.gain_db), (Some(26.25), Some(1.25)));
         assert_eq!(found.images[1].bicubic_psnr_rgb_db, Some(26.25));
 
         let mut other_pixels = bicubic(&["a", "b"]);
@@ -307,9 +281,7 @@ mod tests {
         super::super::files::write(folder.path(), &report).unwrap();
         assert_eq!(super::super::files::read(folder.path()).unwrap(), report);
         let path = folder.path().join("report.json");
-        let newer = std::fs::read_to_string(&path)
-            .unwrap()
-            .replacen("\"schema\": 1", "\"schema\": 2", 1);
+        let newer = std::fs::read_to_string(&path).unwrap().replacen("\"schema\": 1", "\"schema\": 2", 1);
         std::fs::write(&path, newer).unwrap();
         let refused = super::super::files::read(folder.path()).unwrap_err().to_string();
         assert!(refused.contains("has schema 2 of a report"), "{refused}");

@@ -41,10 +41,7 @@ pub fn read(run: &Path) -> Result<Report, fsio::Error> {
 /// # Errors
 /// [`fsio::Error`] naming the file that could not be written.
 pub fn render(run: &Path, report: &Report) -> Result<Vec<&'static str>, fsio::Error> {
-    let curve = report
-        .training
-        .as_ref()
-        .map(|training| render_svg_curve(&training.curve));
+    let curve = report.training.as_ref().map(|training| render_svg_curve(&training.curve));
     let rendered = [(CURVE, curve), (MARKDOWN, Some(render_markdown(report)))];
     let mut changed = Vec::new();
     for (name, text) in rendered {
@@ -82,10 +79,8 @@ mod tests {
     fn without_a_training_there_is_no_curve() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &fixtures::empty_report()).unwrap();
-        let mut names: Vec<_> = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, [JSON, MARKDOWN]);
     }

@@ -19,10 +19,7 @@ pub(super) fn imdn_inspection(blocks: u64) -> Inspection {
     let macs = (1_728 + blocks * block_macs + 36_864 + 27_648) * positions;
     Inspection {
         schema: 1,
-        model: ModelIdentity {
-            architecture: format!("imdn:blocks={blocks}"),
-            weights_sha256: None,
-        },
+        model: ModelIdentity { architecture: format!("imdn:blocks={blocks}"), weights_sha256: None },
         scale: 4,
         input_width: 256,
         input_height: 256,
@@ -70,10 +67,7 @@ pub(super) fn evaluation(
             ssim_y: 0.84,
         },
     };
-    SetEvaluation {
-        image_set: image_set.to_owned(),
-        evaluation,
-    }
+    SetEvaluation { image_set: image_set.to_owned(), evaluation }
 }
 
 /// A training by the published recipe.
@@ -115,30 +109,14 @@ pub(super) fn report() -> Report {
     };
     inputs.stages = vec![
         stage("generate", StageStatus::Done, Some(1.5), None),
-        stage(
-            "train",
-            StageStatus::Skipped,
-            Some(0.125),
-            Some("inputs and settings are unchanged"),
-        ),
-        stage(
-            "package",
-            StageStatus::NotRun,
-            None,
-            Some("the verdict is <incomplete>"),
-        ),
+        stage("train", StageStatus::Skipped, Some(0.125), Some("inputs and settings are unchanged")),
+        stage("package", StageStatus::NotRun, None, Some("the verdict is <incomplete>")),
     ];
     let mut model = imdn_inspection(2);
     model.model.weights_sha256 = Some(weights.clone());
     inputs.model = Ok(model.clone());
     inputs.paper_model = Ok(imdn_inspection(7));
-    inputs.evaluation = Ok(evaluation(
-        "imdn:blocks=2",
-        Some(&weights),
-        "demo-valid",
-        &names,
-        27.5,
-    ));
+    inputs.evaluation = Ok(evaluation("imdn:blocks=2", Some(&weights), "demo-valid", &names, 27.5));
     inputs.bicubic = Ok(evaluation("bicubic", None, "demo-valid", &names, 26.25));
     inputs.collapse = Ok(CollapseSummary {
         max_abs_difference: 4.76837158203125e-7,
@@ -147,11 +125,7 @@ pub(super) fn report() -> Report {
         expanded_parameters: 306_000,
         collapsed_parameters: model.parameters,
     });
-    let ratio = Interval {
-        median: 0.8912345,
-        low: 0.887,
-        high: 0.8956,
-    };
+    let ratio = Interval { median: 0.8912345, low: 0.887, high: 0.8956 };
     inputs.measurement = Ok(MeasurementSummary {
         architecture: "imdn:blocks=7".to_owned(),
         device: "cpu".to_owned(),
@@ -188,20 +162,8 @@ pub(super) fn report() -> Report {
         year: 2022,
         verdict: "incomplete".to_owned(),
         rules: vec![
-            rule(
-                "parameters",
-                "no more parameters than the baseline",
-                "pass",
-                Some("0.273 M"),
-                None,
-            ),
-            rule(
-                "psnr",
-                "valid PSNR",
-                "not measured",
-                None,
-                Some("DIV2K validation was not evaluated"),
-            ),
+            rule("parameters", "no more parameters than the baseline", "pass", Some("0.273 M"), None),
+            rule("psnr", "valid PSNR", "not measured", None, Some("DIV2K validation was not evaluated")),
         ],
     });
     let mut training = published_training(&weights);
@@ -209,16 +171,8 @@ pub(super) fn report() -> Report {
     training.data = "generated images".to_owned();
     training.training_images = 16;
     training.curve = vec![
-        CurvePoint {
-            step: 0,
-            loss: Some(0.1),
-            validation_psnr_db: Some(20.0),
-        },
-        CurvePoint {
-            step: 50,
-            loss: Some(0.05),
-            validation_psnr_db: Some(27.5),
-        },
+        CurvePoint { step: 0, loss: Some(0.1), validation_psnr_db: Some(20.0) },
+        CurvePoint { step: 50, loss: Some(0.05), validation_psnr_db: Some(27.5) },
     ];
     for stage in &mut training.stages {
         (stage.epochs, stage.steps, stage.batch, stage.seconds) = (12.5, 50, 4, Some(30.0));
@@ -232,12 +186,7 @@ pub(super) fn report() -> Report {
     };
     inputs.settings = vec![
         setting("loss", "l1", SettingSource::Paper, None),
-        setting(
-            "decay_factor",
-            "0.5",
-            SettingSource::Assumed,
-            Some("the field's default"),
-        ),
+        setting("decay_factor", "0.5", SettingSource::Assumed, Some("the field's default")),
         setting("blocks", "2", SettingSource::Profile, Some("the paper has 7")),
     ];
     inputs.provenance = Ok(Provenance {
@@ -273,9 +222,5 @@ pub(super) fn report() -> Report {
 
 /// The report of a run that did nothing.
 pub(super) fn empty_report() -> Report {
-    Report::new(
-        &Paper::built_in().unwrap(),
-        &Evidence::default(),
-        ReportInputs::new("demo"),
-    )
+    Report::new(&Paper::built_in().unwrap(), &Evidence::default(), ReportInputs::new("demo"))
 }

@@ -1,23 +1,6 @@
 //! Numbers and Markdown tables for people.
 
-/// Puts commas between the thousands of a printed number.
-pub(super) fn group_thousands(digits: &str) -> String {
-    let whole_length = digits.find('.').unwrap_or(digits.len());
-    let sign_length = usize::from(digits.starts_with(['-', '+']));
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > sign_length && index < whole_length && (whole_length - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// A count with commas.
-pub(super) fn count(value: u64) -> String {
-    group_thousands(&value.to_string())
-}
+pub(super) use crate::text::{group_thousands, thousands as count};
 
 /// `1 image`, `2 images`.
 pub(super) fn plural(n: usize, noun: &str) -> String {
@@ -84,10 +67,7 @@ pub(super) struct Grid {
 impl Grid {
     /// A table with these column heads.
     pub(super) fn new(columns: &[(&str, Align)]) -> Self {
-        let mut grid = Self {
-            columns: columns.len(),
-            text: String::new(),
-        };
+        let mut grid = Self { columns: columns.len(), text: String::new() };
         grid.push(columns.iter().map(|(title, _)| (*title).to_owned()));
         let rules = columns.iter().map(|(_, align)| match align {
             Align::Left => "---".to_owned(),
@@ -148,9 +128,6 @@ mod tests {
         let mut grid = Grid::new(&[("a", Align::Left), ("b", Align::Right)]);
         grid.row(["x|y".to_owned()]);
         grid.row(["1".to_owned(), "2".to_owned(), "3".to_owned()]);
-        assert_eq!(
-            grid.finish(),
-            "| a | b |\n| --- | ---: |\n| x\\|y |  |\n| 1 | 2 |\n\n"
-        );
+        assert_eq!(grid.finish(), "| a | b |\n| --- | ---: |\n| x\\|y |  |\n| 1 | 2 |\n\n");
     }
 }

@@ -51,29 +51,16 @@ fn head(report: &Report) -> String {
     text += "\n\n";
     text += &match &report.evaluation {
         Some(found) => headline(found, report),
-        None => format!(
-            "**No model was evaluated**: {}.\n\n",
-            escape(report.why_absent("evaluation"))
-        ),
+        None => format!("**No model was evaluated**: {}.\n\n", escape(report.why_absent("evaluation"))),
     };
     text += &claims_sentence(report);
     text += &match &report.verdict {
-        Some(verdict) => format!(
-            " Rules of NTIRE {}: **{}** ({}).",
-            verdict.year,
-            verdict.verdict,
-            rule_counts(verdict)
-        ),
-        None => format!(
-            " No verdict on the challenge's rules: {}.",
-            escape(report.why_absent("verdict"))
-        ),
+        Some(verdict) => {
+            format!(" Rules of NTIRE {}: **{}** ({}).", verdict.year, verdict.verdict, rule_counts(verdict))
+        }
+        None => format!(" No verdict on the challenge's rules: {}.", escape(report.why_absent("verdict"))),
     };
-    let broken: Vec<_> = report
-        .stages
-        .iter()
-        .filter(|stage| stage.status == StageStatus::Failed)
-        .collect();
+    let broken: Vec<_> = report.stages.iter().filter(|stage| stage.status == StageStatus::Failed).collect();
     if let Some(stage) = broken.first() {
         text += &format!(" **The run is incomplete: stage `{}` failed.**", stage.name);
     }
@@ -82,15 +69,9 @@ fn head(report: &Report) -> String {
 
 fn headline(found: &EvaluationSummary, report: &Report) -> String {
     let images = plural(found.images.len(), "image");
-    let start = format!(
-        "**`{}` reaches {} dB**",
-        found.architecture,
-        psnr(found.psnr_rgb_db)
-    );
-    let set = format!(
-        "on the {images} of `{}` (mean RGB PSNR, {} pixels cut)",
-        found.image_set, found.border
-    );
+    let start = format!("**`{}` reaches {} dB**", found.architecture, psnr(found.psnr_rgb_db));
+    let set =
+        format!("on the {images} of `{}` (mean RGB PSNR, {} pixels cut)", found.image_set, found.border);
     let gain = match (found.gain_db, found.bicubic_psnr_rgb_db) {
         (Some(gain), Some(bicubic)) => {
             format!("**{gain:+.2} dB** against bicubic upscaling ({bicubic:.2} dB)")
@@ -114,11 +95,7 @@ fn claims_sentence(report: &Report) -> String {
         .filter(|claim| claim.status == ClaimStatus::Differs)
         .map(|claim| format!("`{}`", claim.id))
         .collect();
-    let differing = if differing.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", differing.join(", "))
-    };
+    let differing = if differing.is_empty() { String::new() } else { format!(" ({})", differing.join(", ")) };
     format!(
         "Of {} published numbers, {} reproduced, {} {}{differing}, and {} not attempted, each with its reason below.",
         counts.total(),
@@ -171,10 +148,7 @@ fn quality(report: &Report) -> String {
             ];
             let mut grid = Grid::new(&columns);
             for image in &found.images {
-                let gain = image
-                    .psnr_rgb_db
-                    .zip(image.bicubic_psnr_rgb_db)
-                    .map(|(a, b)| a - b);
+                let gain = image.psnr_rgb_db.zip(image.bicubic_psnr_rgb_db).map(|(a, b)| a - b);
                 grid.row([
                     image.name.clone(),
                     psnr(image.psnr_rgb_db),
@@ -209,25 +183,16 @@ fn quality(report: &Report) -> String {
             found.max_abs_difference,
             escape(&found.inputs),
             found.limit,
-            if found.max_abs_difference <= found.limit {
-                ""
-            } else {
-                ": **more than rounding explains**"
-            },
+            if found.max_abs_difference <= found.limit { "" } else { ": **more than rounding explains**" },
         ),
-        None => format!(
-            "Collapse: not measured: {}.\n\n",
-            escape(report.why_absent("collapse"))
-        ),
+        None => format!("Collapse: not measured: {}.\n\n", escape(report.why_absent("collapse"))),
     };
     text
 }
 
 fn cost(report: &Report) -> String {
     let model = report.model.as_ref();
-    let own = model.map_or("this run's model".to_owned(), |m| {
-        format!("this run: {}", m.model.architecture)
-    });
+    let own = model.map_or("this run's model".to_owned(), |m| format!("this run: {}", m.model.architecture));
     let counted = |m: Option<&Inspection>, value: fn(&Inspection) -> u64| {
         m.map_or_else(|| "not counted".to_owned(), |m| count(value(m)))
     };
@@ -282,17 +247,10 @@ fn training(report: &Report) -> String {
         training.architecture,
         count(training.training_images),
         escape(&training.data),
-        if training.completed {
-            "every planned step was taken"
-        } else {
-            "**not finished**"
-        },
+        if training.completed { "every planned step was taken" } else { "**not finished**" },
     );
     text += &training_table(training);
-    text + &format!(
-        "![Training loss and validation PSNR over optimiser steps]({})\n\n",
-        files::CURVE
-    )
+    text + &format!("![Training loss and validation PSNR over optimiser steps]({})\n\n", files::CURVE)
 }
 
 fn training_table(training: &TrainingSummary) -> String {
@@ -316,9 +274,7 @@ fn training_table(training: &TrainingSummary) -> String {
             format!("{0}x{0}", stage.lr_patch),
             stage.batch.to_string(),
             format!("{:e}, {}", stage.base_rate, stage.rate_schedule),
-            stage
-                .final_loss
-                .map_or(NONE.to_owned(), |loss| format!("{loss:.5}")),
+            stage.final_loss.map_or(NONE.to_owned(), |loss| format!("{loss:.5}")),
             count(stage.padded_images),
             stage.seconds.map_or(NONE.to_owned(), seconds),
         ]);
@@ -343,14 +299,11 @@ fn runtime(report: &Report) -> String {
         "The measurement is **{}**: {}. Peak memory: {}.\n\n",
         found.validity,
         escape(&found.validity_reason),
-        found.peak_memory_bytes.map_or_else(
-            || "not measured (this device does not tell)".to_owned(),
-            mebibytes
-        ),
+        found
+            .peak_memory_bytes
+            .map_or_else(|| "not measured (this device does not tell)".to_owned(), mebibytes),
     );
-    let threads = found
-        .threads
-        .map_or(String::new(), |n| format!(", {}", plural(n as usize, "thread")));
+    let threads = found.threads.map_or(String::new(), |n| format!(", {}", plural(n as usize, "thread")));
     text + &format!(
         "Device `{}` ({}), engine `{}`{threads}, protocol `{}`, input {}. Times hold for this machine; only the ratio carries over.\n\n",
         found.device,
@@ -362,13 +315,8 @@ fn runtime(report: &Report) -> String {
 }
 
 fn runtime_table(found: &MeasurementSummary) -> String {
-    let columns = [
-        ("model", Left),
-        ("n", Right),
-        ("median, ms", Right),
-        ("mean, ms", Right),
-        ("IQR / median", Right),
-    ];
+    let columns =
+        [("model", Left), ("n", Right), ("median, ms", Right), ("mean, ms", Right), ("IQR / median", Right)];
     let mut grid = Grid::new(&columns);
     let mut row = |name: &str, samples: u64, median: f64, mean: f64, spread: f64| {
         grid.row([
@@ -379,41 +327,20 @@ fn runtime_table(found: &MeasurementSummary) -> String {
             format!("{:.1} %", spread * 100.0),
         ]);
     };
-    row(
-        &found.architecture,
-        found.samples,
-        found.median_ms,
-        found.mean_ms,
-        found.relative_iqr,
-    );
+    row(&found.architecture, found.samples, found.median_ms, found.mean_ms, found.relative_iqr);
     if let Some(base) = &found.baseline {
         let name = format!("{} (baseline)", base.architecture);
-        row(
-            &name,
-            base.samples,
-            base.median_ms,
-            base.mean_ms,
-            base.relative_iqr,
-        );
+        row(&name, base.samples, base.median_ms, base.mean_ms, base.relative_iqr);
     }
     grid.finish()
 }
 
 fn compliance(report: &Report) -> String {
     let Some(verdict) = &report.verdict else {
-        return format!(
-            "## Compliance\n\nNot checked: {}.\n\n",
-            escape(report.why_absent("verdict"))
-        );
+        return format!("## Compliance\n\nNot checked: {}.\n\n", escape(report.why_absent("verdict")));
     };
-    let columns = [
-        ("rule", Left),
-        ("", Left),
-        ("status", Left),
-        ("value", Right),
-        ("limit", Right),
-        ("reason", Left),
-    ];
+    let columns =
+        [("rule", Left), ("", Left), ("status", Left), ("value", Right), ("limit", Right), ("reason", Left)];
     let mut grid = Grid::new(&columns);
     for rule in &verdict.rules {
         grid.row([
@@ -445,11 +372,7 @@ fn rule_counts(verdict: &VerdictSummary) -> String {
         }
     }
     let parts: Vec<String> = counts.iter().map(|(status, n)| format!("{n} {status}")).collect();
-    if parts.is_empty() {
-        "no rules".to_owned()
-    } else {
-        parts.join(", ")
-    }
+    if parts.is_empty() { "no rules".to_owned() } else { parts.join(", ") }
 }
 
 fn claims(report: &Report) -> String {
@@ -522,10 +445,7 @@ fn measured(claim: &ClaimResult) -> String {
 fn how(claim: &ClaimResult) -> String {
     match &claim.elsewhere {
         Some(found) => {
-            format!(
-                "{} (for information: {:.*} on {})",
-                claim.how, claim.decimals, found.value, found.on
-            )
+            format!("{} (for information: {:.*} on {})", claim.how, claim.decimals, found.value, found.on)
         }
         None => claim.how.clone(),
     }
@@ -533,20 +453,10 @@ fn how(claim: &ClaimResult) -> String {
 
 fn discrepancies(report: &Report) -> String {
     let mut text = "## Where the published numbers disagree\n\n".to_owned();
-    let columns = [
-        ("", Left),
-        ("the paper", Left),
-        ("elsewhere", Left),
-        ("why", Left),
-    ];
+    let columns = [("", Left), ("the paper", Left), ("elsewhere", Left), ("why", Left)];
     let mut grid = Grid::new(&columns);
     for entry in &report.discrepancies {
-        grid.row([
-            entry.title.clone(),
-            entry.paper.clone(),
-            entry.elsewhere.clone(),
-            entry.why.clone(),
-        ]);
+        grid.row([entry.title.clone(), entry.paper.clone(), entry.elsewhere.clone(), entry.why.clone()]);
     }
     text += &grid.finish();
     text
@@ -557,15 +467,8 @@ fn settings(report: &Report) -> String {
     if report.settings.is_empty() {
         return text + "No settings were recorded.\n\n";
     }
-    let assumed = report
-        .settings
-        .iter()
-        .filter(|s| s.source == SettingSource::Assumed)
-        .count();
-    text += &format!(
-        "{} that the paper leaves unsaid, marked as assumed.\n\n",
-        plural(assumed, "value")
-    );
+    let assumed = report.settings.iter().filter(|s| s.source == SettingSource::Assumed).count();
+    text += &format!("{} that the paper leaves unsaid, marked as assumed.\n\n", plural(assumed, "value"));
     let mut grid = Grid::new(&[("setting", Left), ("value", Left), ("from", Left), ("note", Left)]);
     for setting in &report.settings {
         let source = match setting.source {
@@ -592,15 +495,9 @@ fn further(report: &Report) -> String {
             "verify",
             "evaluates the authors' released weights on DIV2K validation: the paper's PSNR without training",
         ),
-        (
-            "paper",
-            "trains both stages on DIV2K and Flickr2K as published (a GPU)",
-        ),
+        ("paper", "trains both stages on DIV2K and Flickr2K as published (a GPU)"),
     ];
-    for (profile, does) in profiles
-        .into_iter()
-        .filter(|(profile, _)| *profile != report.profile)
-    {
+    for (profile, does) in profiles.into_iter().filter(|(profile, _)| *profile != report.profile) {
         text += &format!("- `make reproduce PROFILE={profile}` {does}\n");
     }
     text += "- `esr measure --model imdn:blocks=7 --baseline imdn:blocks=8 --protocol ntire --device cuda:0 --lr DIR` measures the \
@@ -619,18 +516,9 @@ fn provenance(report: &Report) -> String {
             grid.row(["run".to_owned(), found.run_id.clone()]);
             grid.row(["esr".to_owned(), found.tool_version.clone()]);
             grid.row(["commit".to_owned(), found.commit.clone().unwrap_or_else(none)]);
-            grid.row([
-                "started (UTC)".to_owned(),
-                found.started_utc.clone().unwrap_or_else(none),
-            ]);
-            grid.row([
-                "finished (UTC)".to_owned(),
-                found.finished_utc.clone().unwrap_or_else(none),
-            ]);
-            grid.row([
-                "settings (SHA-256)".to_owned(),
-                found.settings_sha256.clone().unwrap_or_else(none),
-            ]);
+            grid.row(["started (UTC)".to_owned(), found.started_utc.clone().unwrap_or_else(none)]);
+            grid.row(["finished (UTC)".to_owned(), found.finished_utc.clone().unwrap_or_else(none)]);
+            grid.row(["settings (SHA-256)".to_owned(), found.settings_sha256.clone().unwrap_or_else(none)]);
             for (what, which) in &found.machine {
                 grid.row([what.clone(), which.clone()]);
             }
@@ -642,11 +530,7 @@ fn provenance(report: &Report) -> String {
     }
     let mut grid = Grid::new(&[("file", Left), ("size", Right), ("SHA-256", Left)]);
     for file in &report.artefacts {
-        grid.row([
-            format!("`{}`", file.path),
-            mebibytes(file.bytes),
-            format!("`{}`", file.sha256),
-        ]);
+        grid.row([format!("`{}`", file.path), mebibytes(file.bytes), format!("`{}`", file.sha256)]);
     }
     text += &grid.finish();
     text
@@ -706,14 +590,7 @@ mod tests {
         let mut inputs = ReportInputs::new("demo");
         inputs.measurement = Err(Absent::because("the machine was | too busy"));
         let paper = Paper::built_in().unwrap();
-        let report = Report::new(
-            &paper,
-            &Evidence {
-                profile: "demo".into(),
-                ..Evidence::default()
-            },
-            inputs,
-        );
+        let report = Report::new(&paper, &Evidence { profile: "demo".into(), ..Evidence::default() }, inputs);
         let items: Vec<_> = report.absent.iter().map(|absent| absent.item.as_str()).collect();
         let all = [
             "evaluation",
@@ -759,10 +636,7 @@ mod tests {
         assert_eq!(value["evaluation"]["gain_db"], 1.25);
         assert!(value["collapse"]["max_abs_difference"].is_f64());
         let claims = value["claims"].as_array().unwrap();
-        let claim = claims
-            .iter()
-            .find(|claim| claim["id"] == "table3.blocks7.parameters")
-            .unwrap();
+        let claim = claims.iter().find(|claim| claim["id"] == "table3.blocks7.parameters").unwrap();
         assert_eq!(claim["status"], "reproduced");
         assert_eq!(claim["published"], "0.7905");
         assert_eq!(claim["measured"], 0.790496);
@@ -776,20 +650,11 @@ mod tests {
     fn counts_add_up() {
         let report = fixtures::report();
         let paper = Paper::built_in().unwrap();
-        assert_eq!(
-            report.claim_counts.total(),
-            judge(&paper, &Evidence::default()).len()
-        );
+        assert_eq!(report.claim_counts.total(), judge(&paper, &Evidence::default()).len());
         let by_table: usize = report
             .tables
             .iter()
-            .map(|table| {
-                report
-                    .claims
-                    .iter()
-                    .filter(|claim| claim.table == table.id)
-                    .count()
-            })
+            .map(|table| report.claims.iter().filter(|claim| claim.table == table.id).count())
             .sum();
         assert_eq!(by_table, report.claims.len());
     }

@@ -97,7 +97,7 @@ impl<R: Read + Seek> Archive<R> {
             .ok_or("it has no end record, so it is no zip archive or it is truncated; make it again")?;
         if end.is_zip64() {
             return Err(
-                "it is a zip64 archive, which a submission does not need; make it without zip64".to_string(),
+                "it is a zip64 archive, which a submission does not need; make it without zip64".to_string()
             );
         }
         if end.disk != 0 || end.directory_disk != 0 || end.entries_here != end.entries {
@@ -112,10 +112,8 @@ impl<R: Read + Seek> Archive<R> {
         // Offsets count from the start of the archive, which is not the start of the file if something was put in front.
         let directory = end.at - end.directory_bytes;
         let Some(shift) = directory.checked_sub(end.directory_offset) else {
-            return Err(
-                "its list of members is not where the end record says; it is truncated or damaged"
-                    .to_string(),
-            );
+            return Err("its list of members is not where the end record says; it is truncated or damaged"
+                .to_string());
         };
         if shift > 0 {
             problems.push(Problem::error(
@@ -125,13 +123,7 @@ impl<R: Read + Seek> Archive<R> {
         }
         let raw = read_at(&mut file, directory, end.directory_bytes).map_err(failed)?;
         let members = walk(&raw, shift, end.entries, &mut problems)?;
-        Ok(Self {
-            file,
-            bytes,
-            members,
-            problems,
-            directory,
-        })
+        Ok(Self { file, bytes, members, problems, directory })
     }
 
     /// Compares the local header of a member with the central directory, and tells where its data are.
@@ -143,10 +135,7 @@ impl<R: Read + Seek> Archive<R> {
         };
         if !header.starts_with(LOCAL_SIGNATURE) {
             return Ok((
-                vec![Problem::error(
-                    "there is no local header where the directory says",
-                    remake,
-                )],
+                vec![Problem::error("there is no local header where the directory says", remake)],
                 None,
             ));
         }
@@ -159,27 +148,17 @@ impl<R: Read + Seek> Archive<R> {
         };
         let mut problems = Vec::new();
         let mut differs = |what: String| {
-            problems.push(Problem::error(
-                format!("local header and directory disagree: {what}"),
-                remake,
-            ));
+            problems.push(Problem::error(format!("local header and directory disagree: {what}"), remake));
         };
         if name != member.name_bytes {
-            differs(format!(
-                "the local name is `{}`",
-                String::from_utf8_lossy(&name).escape_debug()
-            ));
+            differs(format!("the local name is `{}`", String::from_utf8_lossy(&name).escape_debug()));
         }
         if method != member.method {
             differs(format!("compression method {method} against {}", member.method));
         }
         let compared = 1 | FLAG_DESCRIPTOR | FLAG_UTF8;
         if flags & compared != member.flags & compared {
-            differs(format!(
-                "flags {:#06x} against {:#06x}",
-                flags & compared,
-                member.flags & compared
-            ));
+            differs(format!("flags {:#06x} against {:#06x}", flags & compared, member.flags & compared));
         }
         let sizes = [
             ("CRC", u32_at(&header, 14), u64::from(member.crc32)),
@@ -198,41 +177,22 @@ impl<R: Read + Seek> Archive<R> {
             problems.push(outside());
             return Ok((problems, None));
         }
-        let end = if flags & FLAG_DESCRIPTOR == 0 {
-            end
-        } else {
-            self.descriptor_end(member, end, &mut problems)?
-        };
-        Ok((
-            problems,
-            Some(Extent {
-                start: member.offset,
-                data,
-                end,
-            }),
-        ))
+        let end =
+            if flags & FLAG_DESCRIPTOR == 0 { end } else { self.descriptor_end(member, end, &mut problems)? };
+        Ok((problems, Some(Extent { start: member.offset, data, end })))
     }
 
     /// The end of the data descriptor at `at`: CRC and two sizes, usually after a signature.
     fn descriptor_end(&mut self, member: &Member, at: u64, problems: &mut Vec<Problem>) -> io::Result<u64> {
-        let signed = self
-            .read_before_directory(at, 4)?
-            .is_some_and(|start| start == DESCRIPTOR_SIGNATURE);
+        let signed = self.read_before_directory(at, 4)?.is_some_and(|start| start == DESCRIPTOR_SIGNATURE);
         let fields = at + if signed { 4 } else { 0 };
         let expected = (member.crc32, member.compressed_bytes, member.size_bytes);
-        let found = self.read_before_directory(fields, 12)?.map(|raw| {
-            (
-                u32_at(&raw, 0),
-                u64::from(u32_at(&raw, 4)),
-                u64::from(u32_at(&raw, 8)),
-            )
-        });
+        let found = self
+            .read_before_directory(fields, 12)?
+            .map(|raw| (u32_at(&raw, 0), u64::from(u32_at(&raw, 4)), u64::from(u32_at(&raw, 8))));
         if found != Some(expected) {
             let what = "the record behind its data and the directory disagree about CRC or sizes";
-            problems.push(Problem::error(
-                what,
-                "make the archive again with a common zip program",
-            ));
+            problems.push(Problem::error(what, "make the archive again with a common zip program"));
             return Ok(at);
         }
         Ok(fields + 12)
@@ -256,11 +216,7 @@ impl<R: Read + Seek> Archive<R> {
                 problems.push(Problem::error(what, remake));
             } else if extent.start > covered {
                 let gap = extent.start - covered;
-                let place = if covered == 0 {
-                    "before the first member"
-                } else {
-                    "between members"
-                };
+                let place = if covered == 0 { "before the first member" } else { "between members" };
                 let what = format!("{gap} bytes {place} belong to no member");
                 problems.push(if covered == 0 {
                     Problem::error(what, remake)
@@ -337,10 +293,8 @@ impl End {
         };
         if places.iter().filter(|at| reaches_end(at)).count() > 1 {
             let what = "there are several end records, so readers disagree about what the archive holds";
-            problems.push(Problem::error(
-                what,
-                "make the archive again; do not put one archive into another",
-            ));
+            problems
+                .push(Problem::error(what, "make the archive again; do not put one archive into another"));
         }
         Some(Self {
             at,
@@ -364,12 +318,8 @@ fn walk(raw: &[u8], shift: u64, announced: u16, problems: &mut Vec<Problem>) -> 
     let mut members = Vec::new();
     let mut rest = raw;
     while !rest.is_empty() {
-        let damaged = || {
-            format!(
-                "its list of members is damaged after {} members; make it again",
-                members.len()
-            )
-        };
+        let damaged =
+            || format!("its list of members is damaged after {} members; make it again", members.len());
         if rest.len() < CENTRAL_BYTES || !rest.starts_with(CENTRAL_SIGNATURE) {
             return Err(damaged());
         }
@@ -399,10 +349,7 @@ fn walk(raw: &[u8], shift: u64, announced: u16, problems: &mut Vec<Problem>) -> 
     }
     if members.len() != usize::from(announced) {
         problems.push(Problem::error(
-            format!(
-                "the end record announces {announced} members, the directory lists {}",
-                members.len()
-            ),
+            format!("the end record announces {announced} members, the directory lists {}", members.len()),
             "make the archive again with a common zip program",
         ));
     }
@@ -418,18 +365,14 @@ fn read_at<R: Read + Seek>(file: &mut R, at: u64, bytes: u64) -> io::Result<Vec<
 
 /// A little-endian number in a record whose length was checked; zero beyond its end.
 pub(super) fn u16_at(record: &[u8], at: usize) -> u16 {
-    record.get(at..at + 2).map_or(0, |raw| {
-        raw.iter()
-            .rev()
-            .fold(0, |value, &byte| value << 8 | u16::from(byte))
-    })
+    record
+        .get(at..at + 2)
+        .map_or(0, |raw| raw.iter().rev().fold(0, |value, &byte| value << 8 | u16::from(byte)))
 }
 
 /// As [`u16_at`], with four bytes.
 pub(super) fn u32_at(record: &[u8], at: usize) -> u32 {
-    record.get(at..at + 4).map_or(0, |raw| {
-        raw.iter()
-            .rev()
-            .fold(0, |value, &byte| value << 8 | u32::from(byte))
-    })
+    record
+        .get(at..at + 4)
+        .map_or(0, |raw| raw.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte)))
 }

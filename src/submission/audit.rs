@@ -18,12 +18,7 @@ pub(super) fn audit<R: Read + Seek>(archive: &mut Archive<R>, expected: &Expecte
     let members = archive.members.clone();
     let mut findings: Vec<Finding> = Vec::new();
     findings.extend(
-        archive
-            .problems
-            .iter()
-            .chain(&expected.problems)
-            .cloned()
-            .map(|problem| problem.at(ARCHIVE)),
+        archive.problems.iter().chain(&expected.problems).cloned().map(|problem| problem.at(ARCHIVE)),
     );
     findings.extend(names::duplicates(&members));
     findings.extend(file_set(&members, expected));
@@ -60,9 +55,7 @@ pub(super) fn audit<R: Read + Seek>(archive: &mut Archive<R>, expected: &Expecte
         findings.extend(problems.into_iter().map(|problem| problem.at(place.as_str())));
     }
     let layout = archive.layout(&located);
-    let overlapping = layout
-        .iter()
-        .any(|problem| problem.is_error() && problem.what.contains("share bytes"));
+    let overlapping = layout.iter().any(|problem| problem.is_error() && problem.what.contains("share bytes"));
     findings.extend(layout.into_iter().map(|problem| problem.at(ARCHIVE)));
 
     let mut counts = Counts {
@@ -71,9 +64,7 @@ pub(super) fn audit<R: Read + Seek>(archive: &mut Archive<R>, expected: &Expecte
         images_found: members.iter().filter(|member| is_image(&member.name())).count(),
         images_sound: 0,
     };
-    let total_bytes = harmless
-        .iter()
-        .fold(0u64, |sum, (member, _)| sum.saturating_add(member.size_bytes));
+    let total_bytes = harmless.iter().fold(0u64, |sum, (member, _)| sum.saturating_add(member.size_bytes));
     if overlapping {
         let what = "the contents were not unpacked, because members overlap (as in a zip bomb)";
         findings.push(Problem::note(what, "make the archive again").at(ARCHIVE));
@@ -94,16 +85,8 @@ pub(super) fn audit<R: Read + Seek>(archive: &mut Archive<R>, expected: &Expecte
 
     findings.sort();
     findings.dedup();
-    let accepted = !findings
-        .iter()
-        .any(|finding| finding.severity == super::Severity::Error);
-    Report {
-        schema: Report::SCHEMA,
-        accepted,
-        archive_bytes: archive.bytes,
-        counts,
-        findings,
-    }
+    let accepted = !findings.iter().any(|finding| finding.severity == super::Severity::Error);
+    Report { schema: Report::SCHEMA, accepted, archive_bytes: archive.bytes, counts, findings }
 }
 
 /// Unpacks a member and judges it by its name; also tells whether it is a sound image.
@@ -117,13 +100,7 @@ fn content<R: Read + Seek>(
         Ok(bytes) => bytes,
         Err(error) => {
             let what = format!("it cannot be unpacked: {error}");
-            return (
-                vec![Problem::error(
-                    what,
-                    "make the archive again; was it copied completely?",
-                )],
-                false,
-            );
+            return (vec![Problem::error(what, "make the archive again; was it copied completely?")], false);
         }
     };
     let name = member.name();
@@ -172,11 +149,7 @@ fn file_set(members: &[Member], expected: &Expected) -> Vec<Finding> {
     for name in present.iter().filter(|name| *name != README_NAME && !known(name)) {
         let is_flat = !name.contains(['/', '\\']) && !name.ends_with(".DS_Store");
         if is_flat {
-            let fix = if name.ends_with("x4.png") {
-                "name it without `x4`"
-            } else {
-                "leave it out"
-            };
+            let fix = if name.ends_with("x4.png") { "name it without `x4`" } else { "leave it out" };
             findings.push(Problem::error("it should not be there", fix).at(names::shown(name)));
         }
     }

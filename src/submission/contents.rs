@@ -25,16 +25,10 @@ const FLAGS_ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
 pub(super) fn refusal(member: &Member) -> Option<Problem> {
     let (size, compressed) = (member.size_bytes, member.compressed_bytes);
     if member.flags & FLAGS_ENCRYPTED != 0 {
-        return Some(Problem::error(
-            "it is encrypted",
-            "make the archive without a password",
-        ));
+        return Some(Problem::error("it is encrypted", "make the archive without a password"));
     }
     if !matches!(member.method, METHOD_STORED | METHOD_DEFLATED) {
-        let what = format!(
-            "compression method {} is not one every reader knows",
-            member.method
-        );
+        let what = format!("compression method {} is not one every reader knows", member.method);
         return Some(Problem::error(what, "use deflate, or store the files"));
     }
     if size > MEMBER_LIMIT_BYTES {
@@ -61,9 +55,7 @@ pub(super) fn unpack<R: Read + Seek>(
     extent: Extent,
 ) -> Result<Vec<u8>, String> {
     let limit = member.size_bytes.min(MEMBER_LIMIT_BYTES);
-    let data = archive
-        .compressed(member, extent)
-        .map_err(|error| error.to_string())?;
+    let data = archive.compressed(member, extent).map_err(|error| error.to_string())?;
     // The library unpacks a stream that begins with a local header. Giving it one made from the directory lets it see nothing
     // but this member, whatever else is in the file.
     let mut stream = Cursor::new(local_header(member)).chain(data);
@@ -77,11 +69,7 @@ pub(super) fn unpack<R: Read + Seek>(
     })();
     result?;
     if bytes.len() as u64 != member.size_bytes {
-        let more = if bytes.len() as u64 > limit {
-            "more than "
-        } else {
-            ""
-        };
+        let more = if bytes.len() as u64 > limit { "more than " } else { "" };
         return Err(format!(
             "{} bytes are announced, it unpacks to {more}{}",
             member.size_bytes,

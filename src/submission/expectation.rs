@@ -46,10 +46,7 @@ pub enum Expectation {
 
 /// The name of a result without `.png`, from the stem of the LR image: `0801x4` and `0801` give `0801`.
 pub fn result_stem(lr_stem: &str) -> &str {
-    lr_stem
-        .strip_suffix("x4")
-        .filter(|stem| !stem.is_empty())
-        .unwrap_or(lr_stem)
+    lr_stem.strip_suffix("x4").filter(|stem| !stem.is_empty()).unwrap_or(lr_stem)
 }
 
 /// The expected members, looked up.
@@ -88,19 +85,12 @@ impl Expectation {
 }
 
 fn from_folder(folder: &Path) -> Result<Expected, Error> {
-    let bad = |path: &Path, reason: String| Error::Expectation {
-        path: path.to_path_buf(),
-        reason,
-    };
+    let bad = |path: &Path, reason: String| Error::Expectation { path: path.to_path_buf(), reason };
     let mut images = BTreeMap::new();
     let mut others = 0usize;
     for entry in fsio::io_context(fs::read_dir(folder), "read folder", folder)? {
         let path = fsio::io_context(entry, "read folder", folder)?.path();
-        if !path
-            .extension()
-            .and_then(OsStr::to_str)
-            .is_some_and(|e| e.eq_ignore_ascii_case("png"))
-        {
+        if !path.extension().and_then(OsStr::to_str).is_some_and(|e| e.eq_ignore_ascii_case("png")) {
             others += 1;
             continue;
         }
@@ -129,8 +119,5 @@ fn from_folder(folder: &Path) -> Result<Expected, Error> {
         let what = format!("{others} file(s) in the LR folder are not PNG images and were ignored");
         problems.push(Problem::note(what, "nothing, if they are not LR images"));
     }
-    Ok(Expected {
-        images: Some(images),
-        problems,
-    })
+    Ok(Expected { images: Some(images), problems })
 }

@@ -81,27 +81,15 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn error(what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Error,
-            what: what.into(),
-            fix: fix.into(),
-        }
+        Self { severity: Severity::Error, what: what.into(), fix: fix.into() }
     }
 
     pub(super) fn warning(what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            what: what.into(),
-            fix: fix.into(),
-        }
+        Self { severity: Severity::Warning, what: what.into(), fix: fix.into() }
     }
 
     pub(super) fn note(what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Note,
-            what: what.into(),
-            fix: fix.into(),
-        }
+        Self { severity: Severity::Note, what: what.into(), fix: fix.into() }
     }
 
     pub(super) fn is_error(&self) -> bool {
@@ -110,11 +98,6 @@ impl Problem {
 
     /// The finding at a member, or at the archive itself.
     pub(super) fn at(self, location: impl Into<String>) -> Finding {
-        Finding {
-            severity: self.severity,
-            location: location.into(),
-            what: self.what,
-            fix: self.fix,
-        }
+        Finding { severity: self.severity, location: location.into(), what: self.what, fix: self.fix }
     }
 }

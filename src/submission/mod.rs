@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 pub use expectation::{Expectation, Phase, result_stem};
 pub use findings::{Counts, Finding, Report, Severity};
+pub use package::{build, sha256sums, write};
 pub use readme::Readme;
 pub use validate::validate;
 

@@ -29,10 +29,7 @@ pub(super) fn check(member: &Member) -> Vec<Problem> {
         ));
     }
     if name.len() > NAME_LIMIT_BYTES {
-        let what = format!(
-            "its name has {} bytes, the limit is {NAME_LIMIT_BYTES}",
-            name.len()
-        );
+        let what = format!("its name has {} bytes, the limit is {NAME_LIMIT_BYTES}", name.len());
         problems.push(Problem::error(what, "use the names of the images"));
     }
     if let Some(problem) = place(&name) {
@@ -54,10 +51,7 @@ fn place(name: &str) -> Option<Problem> {
     } else if name.starts_with(['/', '\\']) || drive {
         Some(Problem::error("its name is an absolute path", flat))
     } else if name.split(['/', '\\']).any(|part| part == "..") {
-        Some(Problem::error(
-            "its name leads out of the folder it is unpacked in",
-            flat,
-        ))
+        Some(Problem::error("its name leads out of the folder it is unpacked in", flat))
     } else if name.contains('\\') {
         Some(Problem::error("its name has a backslash", flat))
     } else if name.ends_with('/') {
@@ -72,18 +66,14 @@ fn place(name: &str) -> Option<Problem> {
 fn file_type(mode: u32, name: &str) -> Option<Problem> {
     let plain = "pack the files themselves";
     match mode & TYPE_MASK {
-        0 | TYPE_REGULAR if mode & SPECIAL_BITS != 0 => Some(Problem::warning(
-            format!("it has the unusual permissions {:o}", mode & 0o7_777),
-            plain,
-        )),
+        0 | TYPE_REGULAR if mode & SPECIAL_BITS != 0 => {
+            Some(Problem::warning(format!("it has the unusual permissions {:o}", mode & 0o7_777), plain))
+        }
         0 | TYPE_REGULAR => None,
         TYPE_LINK => Some(Problem::error("it is a symbolic link", plain)),
         // A folder by its name was reported by its name.
         TYPE_FOLDER if name.ends_with('/') => None,
-        _ => Some(Problem::error(
-            format!("it is not a plain file (mode {mode:o})"),
-            plain,
-        )),
+        _ => Some(Problem::error(format!("it is not a plain file (mode {mode:o})"), plain)),
     }
 }
 
@@ -91,37 +81,23 @@ fn file_type(mode: u32, name: &str) -> Option<Problem> {
 pub(super) fn duplicates(members: &[Member]) -> Vec<Finding> {
     let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for member in members {
-        by_name
-            .entry(member.name().to_lowercase())
-            .or_default()
-            .push(member.name());
+        by_name.entry(member.name().to_lowercase()).or_default().push(member.name());
     }
     let clash = |names: &Vec<String>| {
         let first = names.first()?;
         let what = if names.iter().all(|name| name == first) {
             format!("it is there {} times", names.len())
         } else {
-            format!(
-                "it differs from `{}` only in upper and lower case",
-                names.last()?.escape_debug()
-            )
+            format!("it differs from `{}` only in upper and lower case", names.last()?.escape_debug())
         };
         Some(Problem::error(what, "keep one").at(shown(first)))
     };
-    by_name
-        .values()
-        .filter(|names| names.len() > 1)
-        .filter_map(clash)
-        .collect()
+    by_name.values().filter(|names| names.len() > 1).filter_map(clash).collect()
 }
 
 /// A name for people: control characters escaped, and not endless.
 pub(super) fn shown(name: &str) -> String {
-    let mut text: String = name
-        .chars()
-        .take(NAME_LIMIT_BYTES)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut text: String = name.chars().take(NAME_LIMIT_BYTES).flat_map(char::escape_debug).collect();
     if text.is_empty() {
         text.push_str("(no name)");
     }

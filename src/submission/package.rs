@@ -41,19 +41,11 @@ pub fn build(images: &[(String, Vec<u8>)], readme: &Readme) -> Result<Vec<u8>, E
     let stems: Vec<String> = images.iter().map(|(stem, _)| stem.clone()).collect();
     let members = members(&stems, readme)?;
     let find = |wanted: &str| {
-        let found = images
-            .iter()
-            .find(|(stem, _)| stem == wanted)
-            .map(|(_, png)| png.clone());
+        let found = images.iter().find(|(stem, _)| stem == wanted).map(|(_, png)| png.clone());
         found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     };
-    let member = |error: io::Error| Error::Member {
-        name: "archive".to_string(),
-        reason: error.to_string(),
-    };
-    Ok(fill(Cursor::new(Vec::new()), &members, readme, find)
-        .map_err(member)?
-        .into_inner())
+    let member = |error: io::Error| Error::Member { name: "archive".to_string(), reason: error.to_string() };
+    Ok(fill(Cursor::new(Vec::new()), &members, readme, find).map_err(member)?.into_inner())
 }
 
 /// The text of `SHA256SUMS` for the archive at `path`, in the form `sha256sum --check` reads.
@@ -67,20 +59,14 @@ pub fn sha256sums(path: &Path) -> Result<String, Error> {
 
 /// The file names in order: the name of the member, and the stem of the image or `None` for the readme.
 fn members(stems: &[String], readme: &Readme) -> Result<Vec<(String, Option<String>)>, Error> {
-    let bad = |name: &str, reason: &str| {
-        Err(Error::Member {
-            name: name.to_string(),
-            reason: reason.to_string(),
-        })
-    };
+    let bad =
+        |name: &str, reason: &str| Err(Error::Member { name: name.to_string(), reason: reason.to_string() });
     if stems.is_empty() {
         return bad("archive", "there are no images; upscale the LR images first");
     }
     if !(readme.runtime_per_image_s.is_finite() && readme.runtime_per_image_s > 0.0) {
-        let reason = format!(
-            "the runtime of {} s per image is not a positive number",
-            readme.runtime_per_image_s
-        );
+        let reason =
+            format!("the runtime of {} s per image is not a positive number", readme.runtime_per_image_s);
         return bad(README_NAME, &reason);
     }
     if readme.description.trim().is_empty() {
@@ -93,10 +79,7 @@ fn members(stems: &[String], readme: &Readme) -> Result<Vec<(String, Option<Stri
     for stem in stems {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if stem.is_empty() || stem.starts_with('.') || !stem.chars().all(plain) || stem.len() > 200 {
-            return bad(
-                stem,
-                "an image must be named by ASCII letters, digits, `_`, `-` and `.`",
-            );
+            return bad(stem, "an image must be named by ASCII letters, digits, `_`, `-` and `.`");
         }
         members.push((format!("{stem}.png"), Some(stem.clone())));
     }

@@ -35,21 +35,14 @@ pub(super) fn check(bytes: &[u8], expected: Option<Size>) -> Vec<Problem> {
     };
     match expected {
         Some(expected) if expected != (width, height) => {
-            let what = format!(
-                "it has {width}x{height} pixels, expected {}x{}",
-                expected.0, expected.1
-            );
-            problems.push(Problem::error(
-                what,
-                format!("the result must be exactly {SCALE} times the LR image"),
-            ));
+            let what = format!("it has {width}x{height} pixels, expected {}x{}", expected.0, expected.1);
+            problems
+                .push(Problem::error(what, format!("the result must be exactly {SCALE} times the LR image")));
         }
         None if width % SCALE != 0 || height % SCALE != 0 => {
             let what = format!("it has {width}x{height} pixels, which are not multiples of {SCALE}");
-            problems.push(Problem::error(
-                what,
-                format!("the result must be exactly {SCALE} times the LR image"),
-            ));
+            problems
+                .push(Problem::error(what, format!("the result must be exactly {SCALE} times the LR image")));
         }
         _ => {}
     }
@@ -83,11 +76,7 @@ impl Facts {
     fn problems(&self, again: &str) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.depth != BitDepth::Eight || self.color != ColorType::Rgb || self.transparent {
-            let transparent = if self.transparent {
-                " with a transparent colour"
-            } else {
-                ""
-            };
+            let transparent = if self.transparent { " with a transparent colour" } else { "" };
             let what = format!(
                 "it is {}-bit {}{transparent}, expected 8-bit RGB",
                 self.depth as u8,
@@ -96,10 +85,7 @@ impl Facts {
             problems.push(Problem::error(what, again));
         }
         if self.animated {
-            problems.push(Problem::warning(
-                "it is an animation; only the first image would be read",
-                again,
-            ));
+            problems.push(Problem::warning("it is an animation; only the first image would be read", again));
         }
         if self.interlaced {
             let what = "it is interlaced, which is allowed but larger and slower to read";

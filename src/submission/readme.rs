@@ -69,9 +69,7 @@ pub(super) fn parse(text: &str) -> (Option<Readme>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut found: Vec<(Field, String, String)> = Vec::new();
     for line in text.trim_start_matches('\u{feff}').lines() {
-        let field = line
-            .split_once(':')
-            .and_then(|(label, value)| Some((field_of(label)?, label, value)));
+        let field = line.split_once(':').and_then(|(label, value)| Some((field_of(label)?, label, value)));
         // After the description everything is free text, except a field that has not come yet.
         let in_description = found.iter().any(|(field, ..)| *field == Field::Description);
         match field {
@@ -102,16 +100,11 @@ pub(super) fn parse(text: &str) -> (Option<Readme>, Vec<Problem>) {
         }
     }
     let order: Vec<Field> = found.iter().map(|(field, ..)| *field).collect();
-    let expected: Vec<Field> = FIELDS
-        .iter()
-        .map(|(field, _)| *field)
-        .filter(|field| order.contains(field))
-        .collect();
+    let expected: Vec<Field> =
+        FIELDS.iter().map(|(field, _)| *field).filter(|field| order.contains(field)).collect();
     if order != expected {
-        problems.push(Problem::warning(
-            "the fields are not in the usual order",
-            "use the order of the template",
-        ));
+        problems
+            .push(Problem::warning("the fields are not in the usual order", "use the order of the template"));
     }
     let mut value = |field: Field| {
         let hit = found
@@ -149,26 +142,17 @@ pub(super) fn parse(text: &str) -> (Option<Readme>, Vec<Problem>) {
             description: description?,
         })
     })();
-    (
-        readme.filter(|_| !problems.iter().any(Problem::is_error)),
-        problems,
-    )
+    (readme.filter(|_| !problems.iter().any(Problem::is_error)), problems)
 }
 
 fn label_of(field: Field) -> &'static str {
-    FIELDS
-        .iter()
-        .find(|(known, _)| *known == field)
-        .map_or("", |(_, label)| label)
+    FIELDS.iter().find(|(known, _)| *known == field).map_or("", |(_, label)| label)
 }
 
 /// The field a label means. Words decide, not spaces, case or the numbers in brackets.
 fn field_of(label: &str) -> Option<Field> {
-    let words: String = label
-        .to_lowercase()
-        .chars()
-        .map(|c| if c.is_alphabetic() { c } else { ' ' })
-        .collect();
+    let words: String =
+        label.to_lowercase().chars().map(|c| if c.is_alphabetic() { c } else { ' ' }).collect();
     let words: Vec<&str> = words.split_whitespace().collect();
     match words.as_slice() {
         ["runtime", "per", "image"] | ["runtime", "per", "image", "s" | "sec" | "seconds"] => {
@@ -185,10 +169,7 @@ fn field_of(label: &str) -> Option<Field> {
 
 fn parse_runtime(value: &str, problems: &mut Vec<Problem>) -> Option<f64> {
     let label = label_of(Field::Runtime);
-    let number = value
-        .parse::<f64>()
-        .ok()
-        .filter(|number| number.is_finite() && *number > 0.0);
+    let number = value.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
     let Some(number) = number else {
         let shown: String = value.chars().take(40).collect();
         problems.push(Problem::error(
@@ -219,10 +200,7 @@ fn parse_flag(label: &str, value: &str, names: [&str; 2], problems: &mut Vec<Pro
         Some(meaning) => meaning,
         None => {
             problems.push(Problem::warning(
-                format!(
-                    "the label `{}` does not say which number means what",
-                    label.escape_debug()
-                ),
+                format!("the label `{}` does not say which number means what", label.escape_debug()),
                 "copy the label from the template",
             ));
             ('1', '0')
@@ -243,11 +221,7 @@ fn parse_flag(label: &str, value: &str, names: [&str; 2], problems: &mut Vec<Pro
         _ => {
             let shown: String = value.chars().take(40).collect();
             problems.push(Problem::error(
-                format!(
-                    "`{}` is `{}`, neither 0 nor 1",
-                    label.escape_debug(),
-                    shown.escape_debug()
-                ),
+                format!("`{}` is `{}`, neither 0 nor 1", label.escape_debug(), shown.escape_debug()),
                 "write 0 or 1",
             ));
             None
@@ -260,11 +234,7 @@ fn bracketed(label: &str, names: [&str; 2]) -> Option<(char, char)> {
     let mut numbers = [None; 2];
     for option in label.split('/') {
         let (name, number) = option.split_once('[')?;
-        let name = name
-            .to_lowercase()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
+        let name = name.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
         let number = number.trim().strip_suffix(']')?.trim().parse::<char>().ok()?;
         let slot = names.iter().position(|known| *known == name)?;
         *numbers.get_mut(slot)? = Some(number);
@@ -284,21 +254,11 @@ mod tests {
 
     fn sample() -> Readme {
         let description = "IMDN,\n CPU[1] / GPU[0] : 0\tin Rust".to_string();
-        Readme {
-            runtime_per_image_s: 0.04823456789,
-            cpu: false,
-            extra_data: true,
-            description,
-        }
+        Readme { runtime_per_image_s: 0.04823456789, cpu: false, extra_data: true, description }
     }
 
     fn what(text: &str) -> String {
-        parse(text)
-            .1
-            .iter()
-            .map(|p| format!("{:?}: {}", p.severity, p.what))
-            .collect::<Vec<_>>()
-            .join("\n")
+        parse(text).1.iter().map(|p| format!("{:?}: {}", p.severity, p.what)).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -312,12 +272,9 @@ mod tests {
 
     #[test]
     fn numbers_are_short_and_without_exponent() {
-        for (value, text) in [
-            (10.43, "10.43"),
-            (1e-7, "0.0000001"),
-            (123_456_789.0, "123457000"),
-            (0.05, "0.05"),
-        ] {
+        for (value, text) in
+            [(10.43, "10.43"), (1e-7, "0.0000001"), (123_456_789.0, "123457000"), (0.05, "0.05")]
+        {
             assert_eq!(significant(value), text);
         }
     }
@@ -327,10 +284,7 @@ mod tests {
         let text = "Runtime per image [s]: 0.5\r\nCPU [0]/ GPU [1]:0\r\nNo Extra Data[0] / Extra Data[1]  :  0\r\nOther description: a: b\r\nand more";
         let (readme, problems) = parse(text);
         let readme = readme.unwrap();
-        assert_eq!(
-            (readme.runtime_per_image_s, readme.cpu, readme.extra_data),
-            (0.5, true, false)
-        );
+        assert_eq!((readme.runtime_per_image_s, readme.cpu, readme.extra_data), (0.5, true, false));
         assert_eq!(readme.description, "a: b and more");
         assert_eq!(problems.len(), 1);
         assert!(problems[0].severity == Severity::Note && problems[0].what.contains("other way round"));
@@ -351,10 +305,7 @@ mod tests {
         assert!(what("").matches("is missing").count() == 4);
         let twice = format!("CPU[1] / GPU[0] : 1\n{}", sample().render());
         let problems = what(&twice);
-        assert!(
-            problems.contains("there twice") && problems.contains("usual order"),
-            "{problems}"
-        );
+        assert!(problems.contains("there twice") && problems.contains("usual order"), "{problems}");
     }
 
     proptest! {

@@ -23,9 +23,7 @@ fn encode(width: u32, height: u32, color: ColorType, depth: BitDepth) -> Vec<u8>
     let mut writer = encoder.write_header().unwrap();
     let row = (width as usize * color.samples() * depth as usize).div_ceil(8);
     let level = |i: usize| if color == ColorType::Indexed { 0 } else { i as u8 };
-    writer
-        .write_image_data(&(0..row * height as usize).map(level).collect::<Vec<u8>>())
-        .unwrap();
+    writer.write_image_data(&(0..row * height as usize).map(level).collect::<Vec<u8>>()).unwrap();
     writer.finish().unwrap();
     bytes
 }
@@ -36,12 +34,7 @@ fn image(width: u32, height: u32) -> Vec<u8> {
 
 fn readme() -> Readme {
     let description = "IMDN, Rust, one GPU, DIV2K".to_string();
-    Readme {
-        runtime_per_image_s: 0.0482,
-        cpu: false,
-        extra_data: false,
-        description,
-    }
+    Readme { runtime_per_image_s: 0.0482, cpu: false, extra_data: false, description }
 }
 
 /// Two images and the readme, as entries that tests then spoil.
@@ -66,11 +59,7 @@ fn report(bytes: &[u8]) -> Report {
 }
 
 fn listed(report: &Report) -> String {
-    report
-        .findings
-        .iter()
-        .map(|f| format!("{} {}: {}\n", f.severity, f.location, f.what))
-        .collect()
+    report.findings.iter().map(|f| format!("{} {}: {}\n", f.severity, f.location, f.what)).collect()
 }
 
 /// Asserts that spoiled entries are refused with an error that contains `part`.
@@ -80,9 +69,7 @@ fn refused(bytes: &[u8], part: &str) {
     assert!(!report.accepted, "accepted, expected `{part}`");
     let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
     assert!(
-        errors
-            .map(|f| format!("{}: {}", f.location, f.what))
-            .any(|text| text.contains(part)),
+        errors.map(|f| format!("{}: {}", f.location, f.what)).any(|text| text.contains(part)),
         "expected `{part}` in\n{}",
         listed(&report)
     );
@@ -99,12 +86,7 @@ fn spoiled(spoil: impl FnOnce(&mut Vec<Entry>), part: &str) {
 fn a_good_archive_is_accepted_without_a_word() {
     let report = report(&archive(&good()));
     assert_eq!((report.accepted, listed(&report).as_str()), (true, ""));
-    let counts = Counts {
-        members: 3,
-        images_expected: Some(2),
-        images_found: 2,
-        images_sound: 2,
-    };
+    let counts = Counts { members: 3, images_expected: Some(2), images_found: 2, images_sound: 2 };
     assert_eq!((report.counts, report.schema), (counts, 1));
 }
 
@@ -119,8 +101,7 @@ fn data_descriptors_are_fine() {
 fn deflated_archives_of_common_programs_are_fine() {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for entry in good() {
-        zip.start_file(entry.name, zip::write::SimpleFileOptions::default())
-            .unwrap();
+        zip.start_file(entry.name, zip::write::SimpleFileOptions::default()).unwrap();
         zip.write_all(&entry.data).unwrap();
     }
     assert_eq!(listed(&report(&zip.finish().unwrap().into_inner())), "");
@@ -128,10 +109,7 @@ fn deflated_archives_of_common_programs_are_fine() {
 
 #[test]
 fn what_is_packaged_is_accepted_and_the_same_every_time() {
-    let images = [
-        ("0802".to_string(), image(16, 4)),
-        ("0801".to_string(), image(8, 12)),
-    ];
+    let images = [("0802".to_string(), image(16, 4)), ("0801".to_string(), image(8, 12))];
     let bytes = package::build(&images, &readme()).unwrap();
     assert_eq!(listed(&report(&bytes)), "");
     let reversed: Vec<_> = images.iter().rev().cloned().collect();
@@ -148,27 +126,16 @@ fn what_is_packaged_is_accepted_and_the_same_every_time() {
     // The order, the date 1980-01-01 and the method are in the first local header.
     assert_eq!(&bytes[8..14], [0, 0, 0, 0, 0x21, 0]);
     assert_eq!(&bytes[30..38], b"0801.png");
-    let failing = package::write(&path, &stems, &readme(), |_| {
-        Err(std::io::Error::other("no such image"))
-    });
+    let failing = package::write(&path, &stems, &readme(), |_| Err(std::io::Error::other("no such image")));
     assert!(failing.unwrap_err().to_string().contains("no such image"));
-    assert_eq!(
-        std::fs::read(&path).unwrap(),
-        bytes,
-        "a failed write leaves the old archive"
-    );
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "a failed write leaves the old archive");
 }
 
 #[test]
 fn what_would_not_be_accepted_is_not_packaged() {
     let build = |stems: &[&str], readme: &Readme| {
-        let images: Vec<_> = stems
-            .iter()
-            .map(|stem| (stem.to_string(), image(8, 12)))
-            .collect();
-        package::build(&images, readme)
-            .map(drop)
-            .map_err(|error| error.to_string())
+        let images: Vec<_> = stems.iter().map(|stem| (stem.to_string(), image(8, 12))).collect();
+        package::build(&images, readme).map(drop).map_err(|error| error.to_string())
     };
     for bad in ["a/b", "..", "", "a\\b", "ü"] {
         assert!(build(&[bad], &readme()).unwrap_err().contains("ASCII"), "{bad}");
@@ -176,27 +143,9 @@ fn what_would_not_be_accepted_is_not_packaged() {
     assert!(build(&["a", "A"], &readme()).unwrap_err().contains("two images"));
     assert!(build(&[], &readme()).unwrap_err().contains("no images"));
     assert!(
-        build(
-            &["a"],
-            &Readme {
-                runtime_per_image_s: 0.0,
-                ..readme()
-            }
-        )
-        .unwrap_err()
-        .contains("positive")
+        build(&["a"], &Readme { runtime_per_image_s: 0.0, ..readme() }).unwrap_err().contains("positive")
     );
-    assert!(
-        build(
-            &["a"],
-            &Readme {
-                description: " ".into(),
-                ..readme()
-            }
-        )
-        .unwrap_err()
-        .contains("empty")
-    );
+    assert!(build(&["a"], &Readme { description: " ".into(), ..readme() }).unwrap_err().contains("empty"));
 }
 
 #[test]
@@ -204,22 +153,10 @@ fn the_set_of_files_is_exact() {
     spoiled(|e| drop(e.remove(0)), "0801.png: it is missing");
     spoiled(|e| drop(e.remove(2)), "readme.txt: it is missing");
     spoiled(|e| e[2].name = "README.txt".into(), "readme.txt: it is missing");
-    spoiled(
-        |e| e[0].name = "0801x4.png".into(),
-        "0801x4.png: it should not be there",
-    );
-    spoiled(
-        |e| e.push(Entry::stored("notes.md", b"")),
-        "notes.md: it should not be there",
-    );
-    spoiled(
-        |e| e.push(Entry::stored(".DS_Store", b"")),
-        ".DS_Store: it is litter of macOS",
-    );
-    spoiled(
-        |e| e.push(Entry::stored("__MACOSX/._0801.png", b"")),
-        "litter of macOS",
-    );
+    spoiled(|e| e[0].name = "0801x4.png".into(), "0801x4.png: it should not be there");
+    spoiled(|e| e.push(Entry::stored("notes.md", b"")), "notes.md: it should not be there");
+    spoiled(|e| e.push(Entry::stored(".DS_Store", b"")), ".DS_Store: it is litter of macOS");
+    spoiled(|e| e.push(Entry::stored("__MACOSX/._0801.png", b"")), "litter of macOS");
     spoiled(Vec::clear, "archive: the archive is empty");
 }
 
@@ -237,10 +174,7 @@ fn names_stay_in_the_root() {
         spoiled(|e| e.push(Entry::stored(name, b"")), part);
     }
     spoiled(|e| e.push(e[0].clone()), "0801.png: it is there 2 times");
-    spoiled(
-        |e| e.push(Entry::stored("README.TXT", b"")),
-        "upper and lower case",
-    );
+    spoiled(|e| e.push(Entry::stored("README.TXT", b"")), "upper and lower case");
 }
 
 #[test]
@@ -253,10 +187,7 @@ fn only_plain_members_pass() {
 
 #[test]
 fn both_headers_must_agree() {
-    spoiled(
-        |e| e[0].local_name = Some("0899.png".into()),
-        "the local name is `0899.png`",
-    );
+    spoiled(|e| e[0].local_name = Some("0899.png".into()), "the local name is `0899.png`");
     spoiled(|e| e[0].local_method = Some(8), "compression method 8 against 0");
     spoiled(|e| e[0].local_flags = Some(1), "flags");
     let mut bytes = archive(&good());
@@ -282,14 +213,8 @@ fn damaged_data_are_noticed() {
 #[test]
 fn nothing_stands_around_the_archive() {
     let good = archive(&good());
-    refused(
-        &[b"#!/bin/sh\n".as_slice(), &good].concat(),
-        "stand before the archive",
-    );
-    refused(
-        &[&good, b"junk".as_slice()].concat(),
-        "4 bytes follow the end record",
-    );
+    refused(&[b"#!/bin/sh\n".as_slice(), &good].concat(), "stand before the archive");
+    refused(&[&good, b"junk".as_slice()].concat(), "4 bytes follow the end record");
     // A whole archive as the comment of another: readers from the front and from the back see different files.
     let mut outer = good.clone();
     let at = outer.len() - 2;
@@ -328,20 +253,12 @@ fn bombs_are_not_unpacked() {
         "times as much",
     );
     let mut entries = good();
-    let shared = Entry {
-        shares: Some(0),
-        name: "0803.png".into(),
-        ..entries[0].clone()
-    };
+    let shared = Entry { shares: Some(0), name: "0803.png".into(), ..entries[0].clone() };
     entries.push(shared);
     refused(&archive(&entries), "share bytes");
     assert!(listed(&report(&archive(&entries))).contains("not unpacked"));
     let many: Vec<Entry> = (0..5000).map(|i| Entry::stored(&format!("{i}"), b"")).collect();
-    assert!(
-        Archive::open(Cursor::new(archive(&many)))
-            .unwrap_err()
-            .contains("4096")
-    );
+    assert!(Archive::open(Cursor::new(archive(&many))).unwrap_err().contains("4096"));
 }
 
 #[test]
@@ -351,9 +268,7 @@ fn hidden_bytes_are_noticed() {
     let mut bytes = archive(&entries);
     // Take the second record out of the directory, so that its member belongs to nobody.
     let record = b"PK\x01\x02".to_vec();
-    let at: Vec<usize> = (0..bytes.len() - 4)
-        .filter(|&i| bytes[i..i + 4] == record[..])
-        .collect();
+    let at: Vec<usize> = (0..bytes.len() - 4).filter(|&i| bytes[i..i + 4] == record[..]).collect();
     let removed = at[2] - at[1];
     bytes.drain(at[1]..at[2]);
     let end = bytes.len() - 22;
@@ -363,27 +278,17 @@ fn hidden_bytes_are_noticed() {
     bytes[end + 12..end + 16].copy_from_slice(&directory_bytes.to_le_bytes());
     let report = report(&bytes);
     assert!(report.accepted);
-    assert!(
-        listed(&report).contains("warning archive: 42 bytes between members"),
-        "{}",
-        listed(&report)
-    );
+    assert!(listed(&report).contains("warning archive: 42 bytes between members"), "{}", listed(&report));
 }
 
 #[test]
 fn images_are_checked_to_the_last_row() {
     let with = |bytes: Vec<u8>, part: &str| spoiled(|e| e[0] = Entry::stored("0801.png", &bytes), part);
     with(image(8, 8), "8x8 pixels, expected 8x12");
-    with(
-        encode(8, 12, ColorType::Rgba, BitDepth::Eight),
-        "8-bit RGB with alpha",
-    );
+    with(encode(8, 12, ColorType::Rgba, BitDepth::Eight), "8-bit RGB with alpha");
     with(encode(8, 12, ColorType::Grayscale, BitDepth::Eight), "8-bit grey");
     with(encode(8, 12, ColorType::Rgb, BitDepth::Sixteen), "16-bit RGB");
-    with(
-        encode(8, 12, ColorType::Indexed, BitDepth::Eight),
-        "8-bit palette",
-    );
+    with(encode(8, 12, ColorType::Indexed, BitDepth::Eight), "8-bit palette");
     with(b"GIF89a".to_vec(), "not a PNG image");
     with(Vec::new(), "not a PNG image");
     let whole = image(8, 12);
@@ -411,38 +316,19 @@ fn images_are_checked_to_the_last_row() {
 fn the_readme_is_checked() {
     let with = |text: &[u8], part: &str| spoiled(|e| e[2] = Entry::stored("readme.txt", text), part);
     with(b"\xff\xfe", "not UTF-8");
-    with(
-        b"hello",
-        "readme.txt: the line `runtime per image [s] : …` is missing",
-    );
+    with(b"hello", "readme.txt: the line `runtime per image [s] : …` is missing");
     with(&vec![b' '; 70_000], "the limit is 65536");
 }
 
 #[test]
 fn phases_have_their_official_names() {
     let names: Vec<String> = Phase::Validation.stems().collect();
-    assert_eq!(
-        (names.len(), names[0].as_str(), names[99].as_str()),
-        (100, "0801", "0900")
-    );
+    assert_eq!((names.len(), names[0].as_str(), names[99].as_str()), (100, "0801", "0900"));
     let names: Vec<String> = Phase::Test.stems().collect();
-    assert_eq!(
-        (names.len(), names[0].as_str(), names[99].as_str()),
-        (100, "0901", "1000")
-    );
+    assert_eq!((names.len(), names[0].as_str(), names[99].as_str()), (100, "0901", "1000"));
     let expected = Expectation::Phase(Phase::Validation).resolve().unwrap();
-    let report = audit(
-        &mut Archive::open(Cursor::new(archive(&good()))).unwrap(),
-        &expected,
-    );
-    assert_eq!(
-        report
-            .findings
-            .iter()
-            .filter(|f| f.what == "it is missing")
-            .count(),
-        98
-    );
+    let report = audit(&mut Archive::open(Cursor::new(archive(&good()))).unwrap(), &expected);
+    assert_eq!(report.findings.iter().filter(|f| f.what == "it is missing").count(), 98);
     assert!(listed(&report).contains("note archive: sizes were only checked"));
 }
 
@@ -450,10 +336,7 @@ fn phases_have_their_official_names() {
 fn without_an_expectation_the_report_says_so() {
     let check = |entries: &[Entry]| {
         let expected = Expectation::Unknown.resolve().unwrap();
-        audit(
-            &mut Archive::open(Cursor::new(archive(entries))).unwrap(),
-            &expected,
-        )
+        audit(&mut Archive::open(Cursor::new(archive(entries))).unwrap(), &expected)
     };
     let report = check(&good());
     assert!(report.accepted && listed(&report).contains("was not checked"));
@@ -467,11 +350,8 @@ fn without_an_expectation_the_report_says_so() {
 #[test]
 fn the_lr_folder_must_be_clear() {
     let folder = tempfile::tempdir().unwrap();
-    let resolve = || {
-        Expectation::Lr(folder.path().to_path_buf())
-            .resolve()
-            .map_err(|error| error.to_string())
-    };
+    let resolve =
+        || Expectation::Lr(folder.path().to_path_buf()).resolve().map_err(|error| error.to_string());
     assert!(resolve().unwrap_err().contains("no PNG images"));
     fsio::write(&folder.path().join("0801x4.png"), &image(2, 3)).unwrap();
     fsio::write(&folder.path().join("list.txt"), b"").unwrap();
@@ -495,16 +375,8 @@ fn what_is_no_archive_is_an_error() {
     let whole = archive(&good());
     assert!(open(&whole[..whole.len() - 1]).contains("no end record"));
     assert!(open(&whole[100..]).contains("truncated or damaged"));
-    assert!(
-        validate(folder.path(), &Expectation::Unknown)
-            .unwrap_err()
-            .to_string()
-            .contains("a folder")
-    );
-    assert!(matches!(
-        validate(Path::new("/nowhere/s.zip"), &Expectation::Unknown),
-        Err(Error::File(_))
-    ));
+    assert!(validate(folder.path(), &Expectation::Unknown).unwrap_err().to_string().contains("a folder"));
+    assert!(matches!(validate(Path::new("/nowhere/s.zip"), &Expectation::Unknown), Err(Error::File(_))));
 }
 
 #[test]

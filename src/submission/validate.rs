@@ -22,15 +22,9 @@ pub fn validate(path: &Path, expectation: &Expectation) -> Result<Report, Error>
     if fsio::io_context(file.metadata(), "read", path)?.is_dir() {
         let reason =
             "it is a folder; pack its files with `zip -X submission.zip *.png readme.txt`".to_string();
-        return Err(Error::NotAnArchive {
-            path: path.to_path_buf(),
-            reason,
-        });
+        return Err(Error::NotAnArchive { path: path.to_path_buf(), reason });
     }
-    let not_an_archive = |reason| Error::NotAnArchive {
-        path: path.to_path_buf(),
-        reason,
-    };
+    let not_an_archive = |reason| Error::NotAnArchive { path: path.to_path_buf(), reason };
     let mut archive = Archive::open(BufReader::new(file)).map_err(not_an_archive)?;
     Ok(audit(&mut archive, &expected))
 }

@@ -29,7 +29,9 @@ pub enum CheckpointError {
     #[error(transparent)]
     Weights(#[from] weights::Error),
     /// The run in this folder had other settings or other images.
-    #[error("`{folder}` holds a run with other {what} (hash {found}, now {expected}): choose another folder, or delete it to start over")]
+    #[error(
+        "`{folder}` holds a run with other {what} (hash {found}, now {expected}): choose another folder, or delete it to start over"
+    )]
     OtherRun {
         /// The training folder.
         folder: PathBuf,
@@ -107,9 +109,11 @@ fn marker_file(folder: &Path, step: u64) -> PathBuf {
 /// Writes a checkpoint and removes old ones.
 pub(super) fn save(folder: &Path, run: &RunIdentity, state: &State) -> Result<(), CheckpointError> {
     let mut tensors = BTreeMap::new();
-    for (group, arrays) in
-        [("weight", &state.weights), ("adam_m", &state.adam.first_moment), ("adam_v", &state.adam.second_moment)]
-    {
+    for (group, arrays) in [
+        ("weight", &state.weights),
+        ("adam_m", &state.adam.first_moment),
+        ("adam_v", &state.adam.second_moment),
+    ] {
         tensors.extend(arrays.iter().map(|(key, array)| (format!("{group}/{key}"), array.clone())));
     }
     let path = tensor_file(folder, state.step);
@@ -188,7 +192,12 @@ pub(super) fn load(
                     if found != expected {
                         let short = |hash: &str| hash.chars().take(12).collect();
                         let (found, expected) = (short(found), short(expected));
-                        return Err(CheckpointError::OtherRun { folder: folder.to_path_buf(), what, found, expected });
+                        return Err(CheckpointError::OtherRun {
+                            folder: folder.to_path_buf(),
+                            what,
+                            found,
+                            expected,
+                        });
                     }
                 }
                 return Ok(Some(state));

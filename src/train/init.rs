@@ -18,7 +18,8 @@ pub fn kaiming_uniform(graph: &Graph, seed: u64) -> Named<f32> {
         let bound = 1.0 / (fan_in as f64).sqrt();
         let mut fill = |key: String, shape: Vec<usize>, part: u64| {
             let mut random = Random::new(&[seed, STREAM, index as u64, part]);
-            let values = Array::filled(shape, 0.0f32).map(|_| ((random.uniform() * 2.0 - 1.0) * bound) as f32);
+            let values =
+                Array::filled(shape, 0.0f32).map(|_| ((random.uniform() * 2.0 - 1.0) * bound) as f32);
             weights.insert(key, values);
         };
         fill(node.weight_key(), conv.weight_shape().to_vec(), 0);

@@ -56,7 +56,8 @@ impl Log {
     /// Appends one line.
     pub(super) fn append(&mut self, record: &LogRecord) -> Result<(), fsio::Error> {
         let line = serde_json::to_string(record).map(|line| line + "\n");
-        let written = line.map_err(std::io::Error::other).and_then(|line| self.file.write_all(line.as_bytes()));
+        let written =
+            line.map_err(std::io::Error::other).and_then(|line| self.file.write_all(line.as_bytes()));
         fsio::io_context(written, "append to", &self.path)
     }
 }

@@ -162,7 +162,8 @@ pub fn train(
         settings_sha256: fsio::sha256_hex(settings.to_toml().as_bytes()),
         images_sha256: training.images_sha256.clone(),
     };
-    let resumed = checkpoint::load(training.folder, &run, settings.adam, &mut |message| progress.warn(&message))?;
+    let resumed =
+        checkpoint::load(training.folder, &run, settings.adam, &mut |message| progress.warn(&message))?;
     let resumed_from = resumed.as_ref().map(|state| state.step);
     let state = resumed.unwrap_or_else(|| {
         let weights = kaiming_uniform(&graph, settings.seed);
@@ -170,7 +171,16 @@ pub fn train(
         State { stage: 0, stage_step: 0, step: 0, padded_patches: 0, pending_loss: (0.0, 0), weights, adam }
     });
     let log = Log::open(training.folder, state.step)?;
-    let mut running = Running { training, graph, collapsed, run, state, log, saved_step: resumed_from, valid_psnr_db: None };
+    let mut running = Running {
+        training,
+        graph,
+        collapsed,
+        run,
+        state,
+        log,
+        saved_step: resumed_from,
+        valid_psnr_db: None,
+    };
     let stopped = running.all_stages(validate, progress, interrupted)?;
     let stages = settings.stages.iter().map(|stage| StageOutcome {
         name: stage.name.clone(),
@@ -233,8 +243,14 @@ impl Running<'_> {
         let schedule = Schedule::new(stage, self.training.images.len());
         let total = schedule.steps();
         let (scale, data_range) = (self.graph.scale(), self.graph.data_range());
-        let mut sampler =
-            Sampler::new(self.training.images, stage, settings.seed, self.state.stage as u64, scale, data_range);
+        let mut sampler = Sampler::new(
+            self.training.images,
+            stage,
+            settings.seed,
+            self.state.stage as u64,
+            scale,
+            data_range,
+        );
         progress.stage(&stage.name, self.state.stage_step, total);
         while self.state.stage_step < total {
             let rate = schedule.rate(self.state.stage_step);
@@ -245,7 +261,10 @@ impl Running<'_> {
                 TrainOn::Expanded => None,
             };
             let result = gradients(&self.graph, folded, &self.state.weights, &batch)?;
-            let finite = result.gradients.values().all(|gradient| gradient.data().iter().all(|value| value.is_finite()));
+            let finite = result
+                .gradients
+                .values()
+                .all(|gradient| gradient.data().iter().all(|value| value.is_finite()));
             if !result.loss.is_finite() || !finite {
                 return Err(self.not_finite(result.loss, rate, &stage.name));
             }

@@ -55,8 +55,9 @@ impl<'a> Sampler<'a> {
     pub fn batch(&mut self, step: u64) -> Batch {
         let batch = self.stage.batch as u64;
         let mut padded_patches = 0;
-        let (lr, hr): (Vec<RgbImage>, Vec<RgbImage>) =
-            (step * batch..(step + 1) * batch).map(|position| self.patch(position, &mut padded_patches)).unzip();
+        let (lr, hr): (Vec<RgbImage>, Vec<RgbImage>) = (step * batch..(step + 1) * batch)
+            .map(|position| self.patch(position, &mut padded_patches))
+            .unzip();
         let planes = |patches: &[RgbImage]| to_nchw(&patches.iter().collect::<Vec<_>>(), self.data_range);
         Batch { lr: planes(&lr), hr: planes(&hr), padded_patches }
     }
@@ -77,7 +78,9 @@ impl<'a> Sampler<'a> {
         if pair.lr.width() < patch || pair.lr.height() < patch {
             *padded_patches += 1;
         }
-        let place = |image: &RgbImage, scale: usize| augment(&cut(image, x * scale, y * scale, patch * scale), augmentation);
+        let place = |image: &RgbImage, scale: usize| {
+            augment(&cut(image, x * scale, y * scale, patch * scale), augmentation)
+        };
         (place(&pair.lr, 1), place(&pair.hr, scale))
     }
 

@@ -46,7 +46,9 @@ mod tests {
         assert_eq!(schedule.patches_per_epoch, 34_500);
         assert_eq!(schedule.steps(), 500 * 34_500 / 32 + 1);
         let first_step_of = |epoch: u64| (epoch * 34_500).div_ceil(32);
-        for (epoch, rate) in [(0, 2e-4), (199, 2e-4), (200, 1e-4), (400, 5e-5), (450, 2.5e-5), (475, 1.25e-5), (499, 1.25e-5)] {
+        for (epoch, rate) in
+            [(0, 2e-4), (199, 2e-4), (200, 1e-4), (400, 5e-5), (450, 2.5e-5), (475, 1.25e-5), (499, 1.25e-5)]
+        {
             let step = first_step_of(epoch);
             assert_eq!(schedule.epoch(step), epoch);
             assert!((schedule.rate(step) - rate).abs() < 1e-18, "epoch {epoch}");

@@ -148,16 +148,24 @@ impl Settings {
         for stage in &self.stages {
             let name = &stage.name;
             if stage.patch_lr == 0 || stage.patch_lr > 4096 {
-                return bad(format!("stage `{name}`: `patch_lr` must be 1 to 4096 pixels, not {}", stage.patch_lr));
+                return bad(format!(
+                    "stage `{name}`: `patch_lr` must be 1 to 4096 pixels, not {}",
+                    stage.patch_lr
+                ));
             }
             if stage.batch == 0 || stage.batch > 4096 || stage.crops_per_image == 0 || stage.epochs == 0 {
-                return bad(format!("stage `{name}`: `batch` (to 4096), `epochs` and `crops_per_image` must be at least 1"));
+                return bad(format!(
+                    "stage `{name}`: `batch` (to 4096), `epochs` and `crops_per_image` must be at least 1"
+                ));
             }
             if !(stage.rate > 0.0 && stage.rate.is_finite()) {
                 return bad(format!("stage `{name}`: `rate` must be positive, not {}", stage.rate));
             }
             if !(stage.decay_factor > 0.0 && stage.decay_factor <= 1.0) {
-                return bad(format!("stage `{name}`: `decay_factor` must be in (0, 1], not {}", stage.decay_factor));
+                return bad(format!(
+                    "stage `{name}`: `decay_factor` must be in (0, 1], not {}",
+                    stage.decay_factor
+                ));
             }
         }
         Ok(())

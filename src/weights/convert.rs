@@ -101,14 +101,7 @@ pub(super) enum Fate {
 }
 
 fn float(value: f32) -> (f32, Fate) {
-    (
-        value,
-        if value.is_finite() {
-            Fate::Exact
-        } else {
-            Fate::NotFinite
-        },
-    )
+    (value, if value.is_finite() { Fate::Exact } else { Fate::NotFinite })
 }
 
 fn from_f64(value: f64) -> (f32, Fate) {
@@ -127,14 +120,7 @@ fn from_f64(value: f64) -> (f32, Fate) {
 
 fn integer(value: i128) -> (f32, Fate) {
     let converted = value as f32;
-    (
-        converted,
-        if converted as i128 == value {
-            Fate::Exact
-        } else {
-            Fate::Rounded
-        },
-    )
+    (converted, if converted as i128 == value { Fate::Exact } else { Fate::Rounded })
 }
 
 /// What happened to the values of all tensors, by their stored type.
@@ -188,10 +174,7 @@ impl Tally {
                 notes.push(note);
             }
             if count.not_finite > 0 {
-                notes.push(format!(
-                    "{} value(s) of {name} are infinite or not a number",
-                    count.not_finite
-                ));
+                notes.push(format!("{} value(s) of {name} are infinite or not a number", count.not_finite));
             }
         }
         notes
@@ -213,11 +196,7 @@ mod tests {
             (Dtype::I32, (-70_000i32).to_le_bytes().to_vec(), -70_000.0),
             (Dtype::I16, (-300i16).to_le_bytes().to_vec(), -300.0),
             (Dtype::I8, (-3i8).to_le_bytes().to_vec(), -3.0),
-            (
-                Dtype::U64,
-                (1u64 << 63).to_le_bytes().to_vec(),
-                9_223_372_036_854_775_808.0,
-            ),
+            (Dtype::U64, (1u64 << 63).to_le_bytes().to_vec(), 9_223_372_036_854_775_808.0),
             (Dtype::U32, u32::MAX.to_le_bytes().to_vec(), 4_294_967_296.0),
             (Dtype::U16, 65_535u16.to_le_bytes().to_vec(), 65_535.0),
             (Dtype::U8, vec![200], 200.0),
@@ -225,19 +204,9 @@ mod tests {
         ];
         for (dtype, mut bytes, expected) in cases {
             assert_eq!(bytes.len(), dtype.bytes());
-            assert_eq!(
-                dtype.decode(&bytes, ByteOrder::Little).0,
-                expected,
-                "{}",
-                dtype.name()
-            );
+            assert_eq!(dtype.decode(&bytes, ByteOrder::Little).0, expected, "{}", dtype.name());
             bytes.reverse();
-            assert_eq!(
-                dtype.decode(&bytes, ByteOrder::Big).0,
-                expected,
-                "{}",
-                dtype.name()
-            );
+            assert_eq!(dtype.decode(&bytes, ByteOrder::Big).0, expected, "{}", dtype.name());
         }
     }
 

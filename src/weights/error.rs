@@ -132,29 +132,19 @@ pub enum Problem {
 impl Problem {
     /// A limit that was passed.
     pub(super) fn limit(what: impl Into<String>, limit: impl TryInto<u64>) -> Self {
-        Self::Limit {
-            what: what.into(),
-            limit: limit.try_into().unwrap_or(u64::MAX),
-        }
+        Self::Limit { what: what.into(), limit: limit.try_into().unwrap_or(u64::MAX) }
     }
 
     /// A tensor that cannot be taken.
     pub(super) fn tensor(name: &str, reason: impl Into<String>) -> Self {
-        Self::Tensor {
-            name: shorten(name),
-            reason: reason.into(),
-        }
+        Self::Tensor { name: shorten(name), reason: reason.into() }
     }
 }
 
 /// A name from a file, short enough for a message and without control characters.
 pub(super) fn shorten(name: &str) -> String {
     const SHOWN_CHARACTERS: usize = 120;
-    let mut short: String = name
-        .chars()
-        .take(SHOWN_CHARACTERS)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut short: String = name.chars().take(SHOWN_CHARACTERS).flat_map(char::escape_debug).collect();
     if name.chars().nth(SHOWN_CHARACTERS).is_some() {
         short.push('…');
     }

@@ -18,9 +18,7 @@ const MAGIC_WINDOW_BYTES: usize = 32;
 
 /// Whether the file starts with the magic number of this container.
 pub(super) fn has_magic(bytes: &[u8]) -> bool {
-    let start = bytes
-        .get(..bytes.len().min(MAGIC_WINDOW_BYTES))
-        .unwrap_or_default();
+    let start = bytes.get(..bytes.len().min(MAGIC_WINDOW_BYTES)).unwrap_or_default();
     unpickle(start).is_ok_and(|pickle| matches!(pickle.root(), Node::Int(MAGIC)))
 }
 
@@ -41,9 +39,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Problem> {
     let storages = storages(&object, &keys, rest)?;
     let mut decoded =
         statedict::find(&object)?.gather(bytes.len(), ByteOrder::Little, |key| storages.get(key).copied())?;
-    decoded
-        .notes
-        .insert(0, "written by PyTorch before 1.6 (old container)".to_string());
+    decoded.notes.insert(0, "written by PyTorch before 1.6 (old container)".to_string());
     Ok(decoded)
 }
 
@@ -55,10 +51,7 @@ fn next(rest: &mut &[u8]) -> Result<Pickle, Problem> {
 }
 
 fn damaged(what: &str) -> Problem {
-    Problem::Pickle {
-        at: 0,
-        what: what.to_string(),
-    }
+    Problem::Pickle { at: 0, what: what.to_string() }
 }
 
 /// The raw bytes of each storage by key, in the order of the list of keys.
@@ -69,10 +62,7 @@ fn storages<'a>(
 ) -> Result<HashMap<String, &'a [u8]>, Problem> {
     let dtypes: HashMap<&str, Dtype> = object.storages().map(|s| (s.key.as_str(), s.dtype)).collect();
     let Node::List(keys_in_order) = keys.root() else {
-        return Err(damaged(&format!(
-            "the list of storages is {}",
-            pickle::describe(keys.root())
-        )));
+        return Err(damaged(&format!("the list of storages is {}", pickle::describe(keys.root()))));
     };
     let mut storages = HashMap::new();
     for &key in keys_in_order {
@@ -80,16 +70,10 @@ fn storages<'a>(
             Node::Text(key) => key.clone(),
             Node::Int(key) => key.to_string(),
             other => {
-                return Err(damaged(&format!(
-                    "the key of a storage is {}",
-                    pickle::describe(other)
-                )));
+                return Err(damaged(&format!("the key of a storage is {}", pickle::describe(other))));
             }
         };
-        let bad = |reason: String| Problem::Storage {
-            key: shorten(&key),
-            reason,
-        };
+        let bad = |reason: String| Problem::Storage { key: shorten(&key), reason };
         let dtype = dtypes.get(key.as_str()).ok_or_else(|| {
             bad("it is listed, but no tensor uses it, so its type is not known".to_string())
         })?;
@@ -97,9 +81,7 @@ fn storages<'a>(
             .split_first_chunk::<8>()
             .ok_or_else(|| bad("the file ends before it: truncated or damaged".to_string()))?;
         let count = u64::from_le_bytes(count);
-        let bytes = usize::try_from(count)
-            .ok()
-            .and_then(|n| n.checked_mul(dtype.bytes()));
+        let bytes = usize::try_from(count).ok().and_then(|n| n.checked_mul(dtype.bytes()));
         let Some((values, behind)) = bytes.and_then(|n| after.split_at_checked(n)) else {
             let left = after.len();
             return Err(bad(format!(

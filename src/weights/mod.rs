@@ -86,17 +86,8 @@ pub struct Checkpoint {
 pub fn read(path: &Path) -> Result<Checkpoint, Error> {
     let bytes = fsio::read_limited(path, FILE_LIMIT_BYTES)?;
     let Some(container) = recognise(&bytes) else {
-        let start = bytes
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<Vec<_>>()
-            .join(" ");
-        return Err(Error::Unrecognised {
-            path: path.to_path_buf(),
-            bytes: bytes.len(),
-            start,
-        });
+        let start = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+        return Err(Error::Unrecognised { path: path.to_path_buf(), bytes: bytes.len(), start });
     };
     decode(&bytes, container).map_err(|problem| Error::Malformed {
         path: path.to_path_buf(),

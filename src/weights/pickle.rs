@@ -149,11 +149,7 @@ pub(super) fn unpickle(bytes: &[u8]) -> Result<Pickle, Problem> {
         let opcode = machine.byte("an instruction")?;
         if opcode == b'.' {
             let root = machine.pop()?;
-            return Ok(Pickle {
-                nodes: machine.nodes,
-                root,
-                length: machine.at,
-            });
+            return Ok(Pickle { nodes: machine.nodes, root, length: machine.at });
         }
         machine.step(opcode)?;
     }
@@ -284,20 +280,14 @@ impl<'a> Machine<'a> {
             // NEWOBJ of `OrderedDict` does what a call of it does.
             b'R' | 0x81 => self.call(),
             b'b' => self.build(),
-            _ => Err(Problem::Opcode {
-                opcode,
-                at: self.at.saturating_sub(1),
-            }),
+            _ => Err(Problem::Opcode { opcode, at: self.at.saturating_sub(1) }),
         }
     }
 
     // Reading the stream.
 
     fn take(&mut self, n: usize, what: &'static str) -> Result<&'a [u8], Problem> {
-        let truncated = Problem::Truncated {
-            at: self.bytes.len(),
-            what,
-        };
+        let truncated = Problem::Truncated { at: self.bytes.len(), what };
         let end = self.at.checked_add(n);
         let Some(slice) = end.and_then(|end| self.bytes.get(self.at..end)) else {
             return Err(truncated);
@@ -311,20 +301,13 @@ impl<'a> Machine<'a> {
     }
 
     fn u32(&mut self, what: &'static str) -> Result<u32, Problem> {
-        Ok(self
-            .take(4, what)?
-            .iter()
-            .rev()
-            .fold(0, |value, &byte| value << 8 | u32::from(byte)))
+        Ok(self.take(4, what)?.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte)))
     }
 
     /// A length of `n` bytes, checked against what is left of the stream before anything is done with it.
     fn length(&mut self, n: usize) -> Result<usize, Problem> {
-        let value = self
-            .take(n, "a length")?
-            .iter()
-            .rev()
-            .fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+        let value =
+            self.take(n, "a length")?.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
         let left = self.bytes.len() - self.at;
         match usize::try_from(value) {
             Ok(value) if value <= left => Ok(value),
@@ -335,20 +318,14 @@ impl<'a> Machine<'a> {
     fn line(&mut self) -> Result<String, Problem> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
-            return Err(Problem::Truncated {
-                at: self.bytes.len(),
-                what: "the name of a class",
-            });
+            return Err(Problem::Truncated { at: self.bytes.len(), what: "the name of a class" });
         };
         let line = self.take(end + 1, "the name of a class")?;
         Ok(String::from_utf8_lossy(line.get(..end).unwrap_or_default()).into_owned())
     }
 
     fn damaged(&self, what: impl Into<String>) -> Problem {
-        Problem::Pickle {
-            at: self.at,
-            what: what.into(),
-        }
+        Problem::Pickle { at: self.at, what: what.into() }
     }
 
     // The stack.
@@ -425,19 +402,12 @@ impl<'a> Machine<'a> {
 
     fn integer(&mut self, n: usize, signed: bool) -> Result<(), Problem> {
         if n > INTEGER_LIMIT_BYTES {
-            return Err(Problem::limit(
-                "an integer of the pickle, in bytes,",
-                INTEGER_LIMIT_BYTES,
-            ));
+            return Err(Problem::limit("an integer of the pickle, in bytes,", INTEGER_LIMIT_BYTES));
         }
         let raw = self.take(n, "an integer")?;
         let negative = signed && raw.last().is_some_and(|&byte| byte >= 0x80);
         let start: i128 = if negative { -1 } else { 0 };
-        self.push(Node::Int(
-            raw.iter()
-                .rev()
-                .fold(start, |value, &byte| value << 8 | i128::from(byte)),
-        ))
+        self.push(Node::Int(raw.iter().rev().fold(start, |value, &byte| value << 8 | i128::from(byte))))
     }
 
     fn string(&mut self, length_bytes: usize) -> Result<(), Problem> {
@@ -497,10 +467,7 @@ impl<'a> Machine<'a> {
     fn remember(&mut self, index: u32) -> Result<(), Problem> {
         let top = self.peek()?;
         if self.memo.len() >= MEMO_LIMIT {
-            return Err(Problem::limit(
-                "the number of values the pickle remembers",
-                MEMO_LIMIT,
-            ));
+            return Err(Problem::limit("the number of values the pickle remembers", MEMO_LIMIT));
         }
         self.memo.insert(index, top);
         Ok(())
@@ -529,9 +496,7 @@ impl<'a> Machine<'a> {
             ("torch" | "torch.cuda", "ByteStorage") => Global::Storage(Dtype::U8),
             ("torch" | "torch.cuda", "BoolStorage") => Global::Storage(Dtype::Bool),
             _ => {
-                return Err(Problem::ForbiddenGlobal {
-                    name: shorten(&format!("{module}.{name}")),
-                });
+                return Err(Problem::ForbiddenGlobal { name: shorten(&format!("{module}.{name}")) });
             }
         };
         self.push(Node::Global(global))
@@ -576,12 +541,7 @@ impl<'a> Machine<'a> {
             },
             _ => return None,
         };
-        (kind == "storage").then_some(Storage {
-            dtype: *dtype,
-            key,
-            len: self.size(len)?,
-            part,
-        })
+        (kind == "storage").then_some(Storage { dtype: *dtype, key, len: self.size(len)?, part })
     }
 
     /// A value as a size: an integer that is not negative.
@@ -650,12 +610,7 @@ impl<'a> Machine<'a> {
         };
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
         let offset = self.size(offset)?;
-        (shape.len() == strides.len()).then(|| Tensor {
-            storage: storage.clone(),
-            offset,
-            shape,
-            strides,
-        })
+        (shape.len() == strides.len()).then(|| Tensor { storage: storage.clone(), offset, shape, strides })
     }
 
     fn sizes(&self, id: Id) -> Option<Vec<usize>> {
@@ -697,16 +652,10 @@ mod tests {
             (b"\x80\x02\x8a\x01\x80.", -128),
             (b"\x80\x02\x8a\x02\x80\x00.", 128),
             // Python: pickle.dumps(0x1950a86a20f9469cfc6c, 2), the magic number of old checkpoints.
-            (
-                b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
-                0x1950_a86a_20f9_469c_fc6c,
-            ),
+            (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", 0x1950_a86a_20f9_469c_fc6c),
         ] {
             let pickle = unpickle(bytes).unwrap();
-            assert!(
-                matches!(pickle.root(), Node::Int(value) if *value == expected),
-                "{bytes:?}"
-            );
+            assert!(matches!(pickle.root(), Node::Int(value) if *value == expected), "{bytes:?}");
             assert_eq!(pickle.length, bytes.len());
         }
     }
@@ -715,9 +664,7 @@ mod tests {
     fn shared_and_cyclic_values_are_built() {
         // Python: a = []; a.append(a); pickle.dumps(a, 2)
         let pickle = unpickle(b"\x80\x02]q\x00h\x00a.").unwrap();
-        let Node::List(items) = pickle.root() else {
-            panic!("not a list")
-        };
+        let Node::List(items) = pickle.root() else { panic!("not a list") };
         assert!(matches!(pickle.get(items[0]), Node::List(again) if again.len() == 1));
     }
 
@@ -725,10 +672,7 @@ mod tests {
     fn code_is_refused_by_name() {
         // Python: class A: __reduce__ = lambda self: (os.system, ("true",)); pickle.dumps(A(), 2)
         let error = message(b"\x80\x02cposix\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03.");
-        assert!(
-            error.contains("`posix.system`") && error.contains("no code"),
-            "{error}"
-        );
+        assert!(error.contains("`posix.system`") && error.contains("no code"), "{error}");
         // The same by STACK_GLOBAL of protocol 4.
         let error = message(b"\x80\x04\x8c\x05posix\x94\x8c\x06system\x94\x93.");
         assert!(error.contains("`posix.system`"), "{error}");

@@ -42,15 +42,10 @@ pub(super) fn has_header(bytes: &[u8]) -> bool {
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Problem> {
     let length = header_length(bytes).unwrap_or(0);
     if length > HEADER_LIMIT_BYTES as u64 {
-        return Err(Problem::limit(
-            format!("the header of {length} bytes"),
-            HEADER_LIMIT_BYTES,
-        ));
+        return Err(Problem::limit(format!("the header of {length} bytes"), HEADER_LIMIT_BYTES));
     }
     let invalid = |error: ::safetensors::SafeTensorError| {
-        Problem::Safetensors(format!(
-            "{error}; the file is truncated, damaged or not safetensors"
-        ))
+        Problem::Safetensors(format!("{error}; the file is truncated, damaged or not safetensors"))
     };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(invalid)?;
     let file = SafeTensors::deserialize(bytes).map_err(invalid)?;
@@ -61,10 +56,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Problem> {
     let mut tensors = StateDict::new();
     for (name, view) in file.iter() {
         let dtype = dtype(view.dtype()).ok_or_else(|| {
-            Problem::tensor(
-                name,
-                format!("values of type {:?} are not supported", view.dtype()),
-            )
+            Problem::tensor(name, format!("values of type {:?} are not supported", view.dtype()))
         })?;
         let array = gatherer.dense(name, view.shape(), dtype, view.data())?;
         tensors.insert(name.to_string(), array);
@@ -72,18 +64,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Problem> {
     if tensors.is_empty() {
         return Err(Problem::Safetensors("there are no tensors in it".to_string()));
     }
-    let metadata = header
-        .metadata()
-        .iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    Ok(Decoded {
-        tensors,
-        wrapper: None,
-        notes: gatherer.tally.notes(),
-        metadata,
-    })
+    let metadata =
+        header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    Ok(Decoded { tensors, wrapper: None, notes: gatherer.tally.notes(), metadata })
 }
 
 fn dtype(stored: Stored) -> Option<Dtype> {
@@ -115,10 +98,7 @@ pub fn write_safetensors(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
     if let Some((name, _)) = tensors.get_key_value(METADATA) {
-        return Err(Error::ReservedName {
-            path: path.to_path_buf(),
-            name: shorten(name),
-        });
+        return Err(Error::ReservedName { path: path.to_path_buf(), name: shorten(name) });
     }
     let header = header(tensors, metadata);
     fsio::write_with(path, |file| {
@@ -168,13 +148,7 @@ mod tests {
         tensors.insert("scalar".into(), Array::new([], vec![4.0]).unwrap());
         tensors.insert("empty".into(), Array::new([0, 3], vec![]).unwrap());
         let metadata = [("z", "last"), ("architecture", "imdn:blocks=7")];
-        (
-            tensors,
-            metadata
-                .iter()
-                .map(|(k, v)| (k.to_string(), v.to_string()))
-                .collect(),
-        )
+        (tensors, metadata.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect())
     }
 
     #[test]
@@ -200,10 +174,7 @@ mod tests {
         write_safetensors(&two, &tensors, &metadata.into_iter().rev().collect()).unwrap();
         let bytes = std::fs::read(&one).unwrap();
         assert_eq!(bytes, std::fs::read(&two).unwrap());
-        assert_eq!(
-            &bytes[8..62],
-            br#"{"__metadata__":{"architecture":"imdn:blocks=7","z":"l"#
-        );
+        assert_eq!(&bytes[8..62], br#"{"__metadata__":{"architecture":"imdn:blocks=7","z":"l"#);
         assert_eq!(header_length(&bytes).unwrap() % 8, 0);
     }
 
@@ -232,27 +203,12 @@ mod tests {
             huge.to_vec(),
             with_header("{", &[]),
             with_header("{}", &[]),
-            with_header(
-                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#,
-                &[0; 4],
-            ),
-            with_header(
-                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
-                &[0; 5],
-            ),
-            with_header(
-                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
-                &[0; 8],
-            ),
-            with_header(
-                r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}"#,
-                &[],
-            ),
+            with_header(r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, &[0; 4]),
+            with_header(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, &[0; 5]),
+            with_header(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, &[0; 8]),
+            with_header(r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}"#, &[]),
             with_header(&"[".repeat(100_000), &[]),
-            with_header(
-                r#"{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}"#,
-                &[0],
-            ),
+            with_header(r#"{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}"#, &[0]),
         ] {
             assert!(
                 decode_any(&bytes, Container::Safetensors).is_err(),

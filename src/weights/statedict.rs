@@ -9,14 +9,7 @@ use super::tensor::Gatherer;
 use super::{Checkpoint, Container, StateDict};
 
 /// The entries under which training programs keep the weights, best first: the averaged weights are what gets evaluated.
-const WRAPPERS: [&str; 6] = [
-    "params_ema",
-    "params",
-    "state_dict",
-    "model_state_dict",
-    "net",
-    "model",
-];
+const WRAPPERS: [&str; 6] = ["params_ema", "params", "state_dict", "model_state_dict", "net", "model"];
 /// How many wrappers may be inside each other.
 const WRAPPER_DEPTH: usize = 3;
 /// What `torch.nn.DataParallel` puts before every name.
@@ -40,19 +33,10 @@ impl Decoded {
         let prefixed = self.tensors.keys().filter(|name| is_prefixed(name)).count();
         let mut prefix = None;
         if prefixed > 0 && prefixed == self.tensors.len() {
-            let strip = |name: String| {
-                name.strip_prefix(PARALLEL_PREFIX)
-                    .map(str::to_string)
-                    .unwrap_or(name)
-            };
-            self.tensors = self
-                .tensors
-                .into_iter()
-                .map(|(name, array)| (strip(name), array))
-                .collect();
-            self.notes.push(format!(
-                "prefix `{PARALLEL_PREFIX}` (data-parallel training) taken off all names"
-            ));
+            let strip = |name: String| name.strip_prefix(PARALLEL_PREFIX).map(str::to_string).unwrap_or(name);
+            self.tensors = self.tensors.into_iter().map(|(name, array)| (strip(name), array)).collect();
+            self.notes
+                .push(format!("prefix `{PARALLEL_PREFIX}` (data-parallel training) taken off all names"));
             prefix = Some(PARALLEL_PREFIX.to_string());
         } else if prefixed > 0 {
             self.notes.push(format!(
@@ -73,8 +57,7 @@ impl Decoded {
 }
 
 fn is_prefixed(name: &str) -> bool {
-    name.strip_prefix(PARALLEL_PREFIX)
-        .is_some_and(|rest| !rest.is_empty())
+    name.strip_prefix(PARALLEL_PREFIX).is_some_and(|rest| !rest.is_empty())
 }
 
 /// The tensors a pickle names, not yet read.
@@ -114,9 +97,7 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, Problem> {
         let others = dictionary.len() - 1;
         if others > 0 {
             let names = list_keys(pickle, dictionary, &[name]);
-            notes.push(format!(
-                "weights found under `{name}`; other entries ignored: {names}"
-            ));
+            notes.push(format!("weights found under `{name}`; other entries ignored: {names}"));
         } else {
             notes.push(format!("weights found under `{name}`"));
         }
@@ -135,28 +116,17 @@ pub(super) fn find(pickle: &Pickle) -> Result<Found, Problem> {
                 tensors.insert(name.to_string(), tensor.clone());
             }
             (name, other) => {
-                ignored.push(format!(
-                    "`{}` ({})",
-                    shorten(name.unwrap_or("unnamed")),
-                    describe(other)
-                ));
+                ignored.push(format!("`{}` ({})", shorten(name.unwrap_or("unnamed")), describe(other)));
             }
         }
     }
     if !ignored.is_empty() {
         let (count, more) = (ignored.len(), if ignored.len() > NAMED { ", …" } else { "" });
         ignored.truncate(NAMED);
-        notes.push(format!(
-            "{count} entries that are not tensors ignored: {}{more}",
-            ignored.join(", ")
-        ));
+        notes.push(format!("{count} entries that are not tensors ignored: {}{more}", ignored.join(", ")));
     }
     let wrapper = (!path.is_empty()).then(|| path.join("."));
-    Ok(Found {
-        tensors,
-        wrapper,
-        notes,
-    })
+    Ok(Found { tensors, wrapper, notes })
 }
 
 impl Found {
@@ -176,10 +146,7 @@ impl Found {
             let bytes = storage(&tensor.storage.key).ok_or_else(|| {
                 Problem::tensor(
                     &name,
-                    format!(
-                        "its storage `{}` is not in the file",
-                        shorten(&tensor.storage.key)
-                    ),
+                    format!("its storage `{}` is not in the file", shorten(&tensor.storage.key)),
                 )
             })?;
             let array = gatherer.gather(&name, &tensor, bytes, order)?;
@@ -196,12 +163,7 @@ impl Found {
             ));
         }
         notes.extend(Tally::notes(&gatherer.tally));
-        Ok(Decoded {
-            tensors,
-            wrapper: self.wrapper,
-            notes,
-            metadata: BTreeMap::new(),
-        })
+        Ok(Decoded { tensors, wrapper: self.wrapper, notes, metadata: BTreeMap::new() })
     }
 }
 
@@ -213,45 +175,27 @@ fn entries(node: &Node) -> Option<&[(Id, Id)]> {
 }
 
 fn holds_tensors(pickle: &Pickle, dictionary: &[(Id, Id)]) -> bool {
-    dictionary
-        .iter()
-        .any(|&(_, value)| matches!(pickle.get(value), Node::Tensor(_)))
+    dictionary.iter().any(|&(_, value)| matches!(pickle.get(value), Node::Tensor(_)))
 }
 
 /// The value of the last entry of that name.
 fn value_of<'a>(pickle: &'a Pickle, dictionary: &[(Id, Id)], name: &str) -> Option<&'a Node> {
-    let (_, value) = dictionary
-        .iter()
-        .rev()
-        .find(|&&(key, _)| pickle.text(key) == Some(name))?;
+    let (_, value) = dictionary.iter().rev().find(|&&(key, _)| pickle.text(key) == Some(name))?;
     Some(pickle.get(*value))
 }
 
 /// The keys of a dictionary, without those given, shortened for a message.
 fn list_keys(pickle: &Pickle, dictionary: &[(Id, Id)], without: &[&str]) -> String {
-    let keys = dictionary
-        .iter()
-        .filter_map(|&(key, _)| pickle.text(key))
-        .filter(|key| !without.contains(key));
-    let mut names: Vec<String> = keys
-        .clone()
-        .take(NAMED)
-        .map(|key| format!("`{}`", shorten(key)))
-        .collect();
+    let keys =
+        dictionary.iter().filter_map(|&(key, _)| pickle.text(key)).filter(|key| !without.contains(key));
+    let mut names: Vec<String> = keys.clone().take(NAMED).map(|key| format!("`{}`", shorten(key))).collect();
     if keys.count() > NAMED {
         names.push("…".to_string());
     }
-    if names.is_empty() {
-        "none".to_string()
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { "none".to_string() } else { names.join(", ") }
 }
 
 fn no_weights(found: String) -> Problem {
     let names: Vec<String> = WRAPPERS.iter().map(|name| format!("`{name}`")).collect();
-    Problem::NoWeights {
-        found,
-        expected: names.join(", "),
-    }
+    Problem::NoWeights { found, expected: names.join(", ") }
 }

@@ -39,32 +39,20 @@ impl fmt::Display for StrictError {
             .iter()
             .map(|m| format!("{} {:?} instead of {:?}", m.name, m.found, m.expected))
             .collect();
-        let kinds = [
-            ("missing", &self.missing),
-            ("unexpected", &self.unexpected),
-            ("of another shape", &shapes),
-        ];
+        let kinds =
+            [("missing", &self.missing), ("unexpected", &self.unexpected), ("of another shape", &shapes)];
         let parts: Vec<String> = kinds
             .iter()
             .filter(|(_, names)| !names.is_empty())
             .map(|(kind, names)| format!("{} {kind} ({})", names.len(), shortened(names)))
             .collect();
-        write!(
-            f,
-            "the weights are not those of this model: tensors {}",
-            parts.join("; ")
-        )
+        write!(f, "the weights are not those of this model: tensors {}", parts.join("; "))
     }
 }
 
 /// The first dozen of `names` and the number of the others.
 fn shortened(names: &[String]) -> String {
-    let mut text = names
-        .iter()
-        .take(SHOWN)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         text.push_str(&format!(", and {} more", names.len() - SHOWN));
     }
@@ -79,11 +67,7 @@ pub fn strict<'a>(
     expected: impl Iterator<Item = (&'a str, &'a [usize])>,
     found: &StateDict,
 ) -> Result<(), StrictError> {
-    let mut error = StrictError {
-        missing: Vec::new(),
-        unexpected: Vec::new(),
-        misshapen: Vec::new(),
-    };
+    let mut error = StrictError { missing: Vec::new(), unexpected: Vec::new(), misshapen: Vec::new() };
     let mut known = BTreeSet::new();
     for (name, shape) in expected {
         known.insert(name);
@@ -97,11 +81,7 @@ pub fn strict<'a>(
             Some(_) => {}
         }
     }
-    error.unexpected = found
-        .keys()
-        .filter(|name| !known.contains(name.as_str()))
-        .cloned()
-        .collect();
+    error.unexpected = found.keys().filter(|name| !known.contains(name.as_str())).cloned().collect();
     error.missing.sort();
     error.misshapen.sort_by(|a, b| a.name.cmp(&b.name));
     if error.missing.is_empty() && error.unexpected.is_empty() && error.misshapen.is_empty() {
@@ -117,19 +97,13 @@ mod tests {
     use crate::array::Array;
 
     fn dict(names: &[(&str, &[usize])]) -> StateDict {
-        names
-            .iter()
-            .map(|(name, shape)| (name.to_string(), Array::filled(shape.to_vec(), 0.0)))
-            .collect()
+        names.iter().map(|(name, shape)| (name.to_string(), Array::filled(shape.to_vec(), 0.0))).collect()
     }
 
     #[test]
     fn the_same_names_and_shapes_pass_in_any_order() {
         let expected: [(&str, &[usize]); 2] = [("b", &[2]), ("a", &[1, 3])];
-        assert_eq!(
-            strict(expected.into_iter(), &dict(&[("a", &[1, 3]), ("b", &[2])])),
-            Ok(())
-        );
+        assert_eq!(strict(expected.into_iter(), &dict(&[("a", &[1, 3]), ("b", &[2])])), Ok(()));
     }
 
     #[test]

@@ -24,12 +24,7 @@ impl Gatherer {
     /// A budget for a file of `file_bytes` bytes.
     pub(super) fn new(file_bytes: usize) -> Self {
         let limit = file_bytes.saturating_mul(ELEMENTS_PER_BYTE).min(ELEMENTS_LIMIT);
-        Self {
-            left: limit,
-            limit,
-            tally: Tally::default(),
-            strided: 0,
-        }
+        Self { left: limit, limit, tally: Tally::default(), strided: 0 }
     }
 
     fn reserve(&mut self, elements: usize) -> Result<(), Problem> {
@@ -38,10 +33,9 @@ impl Gatherer {
                 self.left = left;
                 Ok(())
             }
-            None => Err(Problem::limit(
-                "the number of values of all tensors of a file of this size",
-                self.limit,
-            )),
+            None => {
+                Err(Problem::limit("the number of values of all tensors of a file of this size", self.limit))
+            }
         }
     }
 
@@ -61,10 +55,7 @@ impl Gatherer {
             let (len, found) = (tensor.storage.len, bytes.len());
             Problem::tensor(
                 name,
-                format!(
-                    "its storage should hold {len} values of {}, it has {found} bytes",
-                    dtype.name()
-                ),
+                format!("its storage should hold {len} values of {}, it has {found} bytes", dtype.name()),
             )
         })?;
         let count = element_count(&tensor.shape)
@@ -132,12 +123,9 @@ impl Tensor {
 
     /// The largest storage index of a tensor that is not empty; `None` when it overflows.
     fn last_index(&self) -> Option<usize> {
-        self.shape
-            .iter()
-            .zip(&self.strides)
-            .try_fold(self.offset, |last, (&n, &stride)| {
-                last.checked_add(n.checked_sub(1)?.checked_mul(stride)?)
-            })
+        self.shape.iter().zip(&self.strides).try_fold(self.offset, |last, (&n, &stride)| {
+            last.checked_add(n.checked_sub(1)?.checked_mul(stride)?)
+        })
     }
 
     /// Whether the values lie in row-major order without gaps (the strides of axes of length one do not matter).
@@ -166,12 +154,7 @@ struct Indices<'a> {
 
 impl<'a> Indices<'a> {
     fn new(tensor: &'a Tensor, count: usize) -> Self {
-        Self {
-            tensor,
-            position: vec![0; tensor.shape.len()],
-            index: tensor.offset,
-            left: count,
-        }
+        Self { tensor, position: vec![0; tensor.shape.len()], index: tensor.offset, left: count }
     }
 }
 
@@ -181,11 +164,7 @@ impl Iterator for Indices<'_> {
     fn next(&mut self) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;
         let current = self.index;
-        let axes = self
-            .position
-            .iter_mut()
-            .zip(&self.tensor.shape)
-            .zip(&self.tensor.strides);
+        let axes = self.position.iter_mut().zip(&self.tensor.shape).zip(&self.tensor.strides);
         for ((position, &n), &stride) in axes.rev() {
             *position += 1;
             if *position < n {
@@ -207,18 +186,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn tensor(len: usize, offset: usize, shape: &[usize], strides: &[usize]) -> Tensor {
-        let storage = Storage {
-            dtype: Dtype::U8,
-            key: "0".into(),
-            len,
-            part: None,
-        };
-        Tensor {
-            storage,
-            offset,
-            shape: shape.to_vec(),
-            strides: strides.to_vec(),
-        }
+        let storage = Storage { dtype: Dtype::U8, key: "0".into(), len, part: None };
+        Tensor { storage, offset, shape: shape.to_vec(), strides: strides.to_vec() }
     }
 
     fn gather(tensor: &Tensor, bytes: &[u8]) -> Result<Array<f32>, Problem> {
@@ -235,10 +204,7 @@ mod tests {
     #[test]
     fn scalars_and_empty_tensors_exist() {
         assert_eq!(gather(&tensor(1, 0, &[], &[]), &[9]).unwrap().data(), [9.0]);
-        assert_eq!(
-            gather(&tensor(0, 0, &[0, 4], &[4, 1]), &[]).unwrap().shape(),
-            [0, 4]
-        );
+        assert_eq!(gather(&tensor(0, 0, &[0, 4], &[4, 1]), &[]).unwrap().shape(), [0, 4]);
     }
 
     #[test]
@@ -259,9 +225,7 @@ mod tests {
     #[test]
     fn a_stride_of_zero_cannot_expand_a_small_file() {
         let bomb = tensor(1, 0, &[1 << 40], &[0]);
-        let error = Gatherer::new(1000)
-            .gather("t", &bomb, &[1], ByteOrder::Little)
-            .unwrap_err();
+        let error = Gatherer::new(1000).gather("t", &bomb, &[1], ByteOrder::Little).unwrap_err();
         assert!(error.to_string().contains("limit of 4000"), "{error}");
     }
 

@@ -28,10 +28,7 @@ impl Program {
     }
 
     pub(super) fn tuple(self, values: &[i64]) -> Self {
-        values
-            .iter()
-            .fold(self.raw(b"("), |program, &value| program.int(value))
-            .raw(b"t")
+        values.iter().fold(self.raw(b"("), |program, &value| program.int(value)).raw(b"t")
     }
 
     /// `OrderedDict()` left open: entries and [`Program::close`] follow.
@@ -56,11 +53,7 @@ impl Program {
         if view.legacy {
             program = program.raw(b"N");
         }
-        program = program
-            .raw(b"tQ")
-            .int(view.offset)
-            .tuple(view.shape)
-            .tuple(view.strides);
+        program = program.raw(b"tQ").int(view.offset).tuple(view.shape).tuple(view.strides);
         program.raw(b"\x89ccollections\nOrderedDict\n)RtR")
     }
 
@@ -115,12 +108,7 @@ pub(super) fn zip_of(members: &[(&str, &[u8])]) -> Vec<u8> {
 pub(super) fn zip_checkpoint(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let names: Vec<String> = storages.iter().map(|(key, _)| format!("data/{key}")).collect();
     let mut members = vec![("data.pkl", pickle)];
-    members.extend(
-        names
-            .iter()
-            .zip(storages)
-            .map(|(name, (_, bytes))| (name.as_str(), bytes.as_slice())),
-    );
+    members.extend(names.iter().zip(storages).map(|(name, (_, bytes))| (name.as_str(), bytes.as_slice())));
     members.push(("version", b"3\n"));
     zip_of(&members)
 }
@@ -128,17 +116,9 @@ pub(super) fn zip_checkpoint(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec
 /// An old-style checkpoint of one pickle and its storages of `f32`.
 pub(super) fn legacy_checkpoint(pickle: &[u8], storages: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut file = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();
-    file.extend(
-        Program::new()
-            .raw(b"}(")
-            .text("little_endian")
-            .raw(b"\x88u")
-            .stop(),
-    );
+    file.extend(Program::new().raw(b"}(").text("little_endian").raw(b"\x88u").stop());
     file.extend(pickle);
-    let keys = storages
-        .iter()
-        .fold(Program::new().raw(b"]("), |program, (key, _)| program.text(key));
+    let keys = storages.iter().fold(Program::new().raw(b"]("), |program, (key, _)| program.text(key));
     file.extend(keys.raw(b"e").stop());
     for (_, bytes) in storages {
         file.extend((bytes.len() as u64 / 4).to_le_bytes());

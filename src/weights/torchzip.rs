@@ -22,17 +22,10 @@ type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
 /// Decodes a zip checkpoint.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Problem> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| {
-        zip_problem(
-            "the archive",
-            format!("{error}; the file is truncated or damaged"),
-        )
-    })?;
+    let mut archive = ZipArchive::new(Cursor::new(bytes))
+        .map_err(|error| zip_problem("the archive", format!("{error}; the file is truncated or damaged")))?;
     if archive.len() > MEMBERS_LIMIT {
-        return Err(Problem::limit(
-            "the number of members of the archive",
-            MEMBERS_LIMIT,
-        ));
+        return Err(Problem::limit("the number of members of the archive", MEMBERS_LIMIT));
     }
     let root = root(&archive)?;
     let pickle = read_member(&mut archive, &format!("{root}data.pkl"), PICKLE_LIMIT_BYTES)?;
@@ -83,19 +76,14 @@ fn byte_order(archive: &mut Archive, root: &str) -> Result<ByteOrder, Problem> {
         b"big" => Ok(ByteOrder::Big),
         other => {
             let found = shorten(&String::from_utf8_lossy(other));
-            Err(zip_problem(
-                &name,
-                format!("the byte order is `{found}`, expected `little` or `big`"),
-            ))
+            Err(zip_problem(&name, format!("the byte order is `{found}`, expected `little` or `big`")))
         }
     }
 }
 
 /// A whole stored member of at most `limit_bytes`, its CRC checked.
 fn read_member(archive: &mut Archive, name: &str, limit_bytes: usize) -> Result<Vec<u8>, Problem> {
-    let mut member = archive
-        .by_name(name)
-        .map_err(|error| zip_problem(name, error.to_string()))?;
+    let mut member = archive.by_name(name).map_err(|error| zip_problem(name, error.to_string()))?;
     if member.compression() != CompressionMethod::Stored || member.encrypted() {
         return Err(zip_problem(
             name,
@@ -110,10 +98,7 @@ fn read_member(archive: &mut Archive, name: &str, limit_bytes: usize) -> Result<
     }
     // A stored member cannot have more bytes than the file, so reading it needs no more memory than the file did.
     let mut bytes = Vec::new();
-    let read = member
-        .by_ref()
-        .take(limit_bytes as u64 + 1)
-        .read_to_end(&mut bytes);
+    let read = member.by_ref().take(limit_bytes as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| zip_problem(name, format!("{error}; the file is damaged")))?;
     if bytes.len() as u64 != member.size() {
         return Err(zip_problem(
@@ -125,13 +110,7 @@ fn read_member(archive: &mut Archive, name: &str, limit_bytes: usize) -> Result<
 }
 
 fn zip_problem(member: &str, reason: impl Into<String>) -> Problem {
-    let member = if member == "the archive" {
-        member.to_string()
-    } else {
-        format!("member `{}`", shorten(member))
-    };
-    Problem::Zip {
-        member,
-        reason: reason.into(),
-    }
+    let member =
+        if member == "the archive" { member.to_string() } else { format!("member `{}`", shorten(member)) };
+    Problem::Zip { member, reason: reason.into() }
 }

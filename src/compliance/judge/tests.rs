@@ -20,12 +20,7 @@ fn rule<'a>(verdict: &'a Verdict, id: &str) -> &'a RuleResult {
 fn check(id: &str, outcome: Outcome, status: Status, reason: &str, change: impl FnOnce(&mut Artefacts)) {
     let verdict = judged(change);
     let row = rule(&verdict, id);
-    assert_eq!(
-        (verdict.verdict, row.status),
-        (outcome, status),
-        "{id}: {}",
-        row.reason
-    );
+    assert_eq!((verdict.verdict, row.status), (outcome, status), "{id}: {}", row.reason);
     assert!(row.reason.contains(reason), "{id}: {}", row.reason);
     assert_eq!(row.value.is_none(), status == Status::NotMeasured, "{id}");
 }
@@ -46,13 +41,7 @@ fn a_model_that_meets_every_rule_is_compliant_although_test_psnr_is_never_measur
 fn psnr_is_judged_unrounded() {
     use Outcome::{Compliant, Incomplete, NotCompliant};
     let set = |db: f64| move |a: &mut Artefacts| a.evaluation = Some(evaluation(db));
-    check(
-        "psnr-valid",
-        Compliant,
-        Status::Pass,
-        "exactly at 29.00 dB",
-        set(29.0),
-    );
+    check("psnr-valid", Compliant, Status::Pass, "exactly at 29.00 dB", set(29.0));
     check(
         "psnr-valid",
         Compliant,
@@ -62,42 +51,19 @@ fn psnr_is_judged_unrounded() {
     );
     let narrow = "29.00 dB in two decimals; 28.9960 dB is 0.0040 dB below 29.00 dB, although its reading in two decimals is not";
     check("psnr-valid", NotCompliant, Status::Fail, narrow, set(28.996));
-    check(
-        "psnr-valid",
-        NotCompliant,
-        Status::Fail,
-        "28.97 dB in two decimals; 28.9700 dB is",
-        set(28.97),
-    );
-    check(
-        "psnr-valid",
-        Incomplete,
-        Status::NotMeasured,
-        "there is no evaluation",
-        |a| a.evaluation = None,
-    );
+    check("psnr-valid", NotCompliant, Status::Fail, "28.97 dB in two decimals; 28.9700 dB is", set(28.97));
+    check("psnr-valid", Incomplete, Status::NotMeasured, "there is no evaluation", |a| a.evaluation = None);
 }
 
 #[test]
 fn a_mean_over_other_images_is_not_measured() {
     let never = |reason: &str, change: fn(&mut Artefacts)| {
-        check(
-            "psnr-valid",
-            Outcome::Incomplete,
-            Status::NotMeasured,
-            reason,
-            change,
-        );
+        check("psnr-valid", Outcome::Incomplete, Status::NotMeasured, reason, change);
     };
-    never(
-        "over 99 images, not over DIV2K validation 0801-0900 (100 images): 1 missing (0900)",
-        |a| {
-            images(a).pop();
-        },
-    );
-    never("100 images): 1 missing (0842), 1 other (baby)", |a| {
-        images(a)[41].name = "baby".to_owned()
+    never("over 99 images, not over DIV2K validation 0801-0900 (100 images): 1 missing (0900)", |a| {
+        images(a).pop();
     });
+    never("100 images): 1 missing (0842), 1 other (baby)", |a| images(a)[41].name = "baby".to_owned());
     never("101 images", |a| {
         let copy = images(a)[7].clone();
         images(a).push(copy);
@@ -106,13 +72,9 @@ fn a_mean_over_other_images_is_not_measured() {
         let copy = images(a)[7].clone();
         images(a).push(copy);
     });
-    never("HR image 0803 is not the one of DIV2K", |a| {
-        images(a)[2].hr_pixels_sha256 = "0".repeat(64)
-    });
+    never("HR image 0803 is not the one of DIV2K", |a| images(a)[2].hr_pixels_sha256 = "0".repeat(64));
     never("95 missing (0806, 0807, 0808, …)", |a| images(a).truncate(5));
-    never("the evaluation is of scale 4 with 0 pixels cut", |a| {
-        a.evaluation.as_mut().unwrap().border = 0
-    });
+    never("the evaluation is of scale 4 with 0 pixels cut", |a| a.evaluation.as_mut().unwrap().border = 0);
     never("of scale 2", |a| a.evaluation.as_mut().unwrap().scale = 2);
     never("the mean is infinite", |a| {
         images(a)[50].psnr_rgb_db = None;
@@ -129,10 +91,7 @@ fn an_evaluation_that_contradicts_itself_is_refused() {
         judge(&rules(), &artefacts).unwrap_err().to_string()
     };
     let message = refused(|a| a.evaluation.as_mut().unwrap().mean.psnr_rgb_db = Some(29.2));
-    assert!(
-        message.contains("its mean PSNR is 29.2 dB, that of its images 29.05"),
-        "{message}"
-    );
+    assert!(message.contains("its mean PSNR is 29.2 dB, that of its images 29.05"), "{message}");
     assert!(refused(|a| images(a)[3].psnr_rgb_db = None).contains("image 0804 has no PSNR"));
     assert!(refused(|a| images(a)[3].identical = true).contains("a finite PSNR although it is identical"));
 }
@@ -141,37 +100,13 @@ fn an_evaluation_that_contradicts_itself_is_refused() {
 fn parameters_are_counted_exactly() {
     let set = |n: u64| move |a: &mut Artefacts| a.inspection.as_mut().unwrap().parameters = n;
     let (id, yes, no) = ("parameters", Outcome::Compliant, Outcome::NotCompliant);
-    check(
-        id,
-        yes,
-        Status::Pass,
-        "103,440 fewer than IMDN, 88.4 % of its number",
-        |_| {},
-    );
+    check(id, yes, Status::Pass, "103,440 fewer than IMDN, 88.4 % of its number", |_| {});
     check(id, yes, Status::Pass, "exactly as many as IMDN", set(893_936));
-    check(
-        id,
-        no,
-        Status::Fail,
-        "1 more than IMDN, 1.00 times as many",
-        set(893_937),
-    );
+    check(id, no, Status::Fail, "1 more than IMDN, 1.00 times as many", set(893_937));
     let none = |a: &mut Artefacts| a.inspection = None;
-    check(
-        id,
-        Outcome::Incomplete,
-        Status::NotMeasured,
-        "there is no inspection",
-        none,
-    );
+    check(id, Outcome::Incomplete, Status::NotMeasured, "there is no inspection", none);
     let scale = |a: &mut Artefacts| a.inspection.as_mut().unwrap().scale = 2;
-    check(
-        id,
-        Outcome::Incomplete,
-        Status::NotMeasured,
-        "the inspection is of scale 2",
-        scale,
-    );
+    check(id, Outcome::Incomplete, Status::NotMeasured, "the inspection is of scale 2", scale);
 }
 
 #[test]
@@ -209,58 +144,23 @@ fn runtime_is_a_ratio_to_the_right_baseline() {
         "0.884 [0.870, 0.890] at 97.9 % confidence, 10 pairs",
         |_| {},
     );
-    check(
-        id,
-        Outcome::Compliant,
-        Status::Pass,
-        "hold only on the organisers' GPU",
-        |_| {},
-    );
+    check(id, Outcome::Compliant, Status::Pass, "hold only on the organisers' GPU", |_| {});
     check(id, Outcome::Compliant, Status::Pass, "", set([1.0, 1.0, 1.0]));
-    check(
-        id,
-        Outcome::NotCompliant,
-        Status::Fail,
-        "",
-        set([1.01, 1.02, 1.03]),
-    );
-    check(
-        id,
-        Outcome::Compliant,
-        Status::Pass,
-        "the median decides narrowly",
-        set([0.98, 0.99, 1.01]),
-    );
-    check(
-        id,
-        Outcome::NotCompliant,
-        Status::Fail,
-        "the median decides narrowly",
-        set([0.98, 1.005, 1.01]),
-    );
+    check(id, Outcome::NotCompliant, Status::Fail, "", set([1.01, 1.02, 1.03]));
+    check(id, Outcome::Compliant, Status::Pass, "the median decides narrowly", set([0.98, 0.99, 1.01]));
+    check(id, Outcome::NotCompliant, Status::Fail, "the median decides narrowly", set([0.98, 1.005, 1.01]));
     let never = |reason: &str, change: fn(&mut Artefacts)| {
         check(id, Outcome::Incomplete, Status::NotMeasured, reason, change);
     };
     never("there is no measurement", |a| a.measurement = None);
-    never("not measured beside a baseline", |a| {
-        a.measurement.as_mut().unwrap().baseline = None
+    never("not measured beside a baseline", |a| a.measurement.as_mut().unwrap().baseline = None);
+    never("not measured beside a baseline", |a| a.measurement.as_mut().unwrap().ratio_to_baseline = None);
+    never("measured beside imdn:blocks=9 (no weights), the rule asks for imdn:blocks=8", |a| {
+        let baseline = a.measurement.as_mut().unwrap().baseline.as_mut().unwrap();
+        baseline.model.architecture = "imdn:blocks=9".to_owned();
     });
-    never("not measured beside a baseline", |a| {
-        a.measurement.as_mut().unwrap().ratio_to_baseline = None
-    });
-    never(
-        "measured beside imdn:blocks=9 (no weights), the rule asks for imdn:blocks=8",
-        |a| {
-            let baseline = a.measurement.as_mut().unwrap().baseline.as_mut().unwrap();
-            baseline.model.architecture = "imdn:blocks=9".to_owned();
-        },
-    );
-    never("not a positive number", |a| {
-        a.measurement = Some(measurement([f64::NAN, 0.9, 0.91]))
-    });
-    never("not a positive number", |a| {
-        a.measurement = Some(measurement([-1.0, 0.9, 0.91]))
-    });
+    never("not a positive number", |a| a.measurement = Some(measurement([f64::NAN, 0.9, 0.91])));
+    never("not a positive number", |a| a.measurement = Some(measurement([-1.0, 0.9, 0.91])));
 }
 
 #[test]
@@ -268,11 +168,7 @@ fn a_noisy_ratio_counts_only_if_its_whole_interval_is_on_one_side() {
     let noisy = |ratio: [f64; 3], confidence: f64, of_baseline: bool| {
         move |a: &mut Artefacts| {
             let mut m = measurement(ratio);
-            let timing = if of_baseline {
-                &mut m.baseline.as_mut().unwrap().timing
-            } else {
-                &mut m.timing
-            };
+            let timing = if of_baseline { &mut m.baseline.as_mut().unwrap().timing } else { &mut m.timing };
             timing.validity = Validity::Noisy;
             timing.validity_reason = "relative IQR 14.0 % over 10 windows is above 10 %".to_owned();
             m.ratio_to_baseline.as_mut().unwrap().confidence = confidence;
@@ -284,34 +180,10 @@ fn a_noisy_ratio_counts_only_if_its_whole_interval_is_on_one_side() {
     let but = "the measurement is noisy (relative IQR 14.0 % over 10 windows is above 10 %), but the whole interval";
     let why = "0.900 [0.700, 1.100] at 97.9 % confidence does not settle whether it is at most 1";
     for of_baseline in [false, true] {
-        check(
-            id,
-            yes,
-            Status::Pass,
-            but,
-            noisy([0.7, 0.8, 0.9], 0.979, of_baseline),
-        );
-        check(
-            id,
-            no,
-            Status::Fail,
-            but,
-            noisy([1.1, 1.2, 1.3], 0.979, of_baseline),
-        );
-        check(
-            id,
-            open,
-            Status::NotMeasured,
-            why,
-            noisy([0.7, 0.9, 1.1], 0.979, of_baseline),
-        );
-        check(
-            id,
-            open,
-            Status::NotMeasured,
-            "75.0 % confidence",
-            noisy([0.7, 0.8, 0.9], 0.75, of_baseline),
-        );
+        check(id, yes, Status::Pass, but, noisy([0.7, 0.8, 0.9], 0.979, of_baseline));
+        check(id, no, Status::Fail, but, noisy([1.1, 1.2, 1.3], 0.979, of_baseline));
+        check(id, open, Status::NotMeasured, why, noisy([0.7, 0.9, 1.1], 0.979, of_baseline));
+        check(id, open, Status::NotMeasured, "75.0 % confidence", noisy([0.7, 0.8, 0.9], 0.75, of_baseline));
     }
 }
 
@@ -326,26 +198,16 @@ fn a_failure_outweighs_what_is_not_measured() {
 
 #[test]
 fn artefacts_of_different_models_are_not_combined() {
-    for (architecture, weights) in [
-        ("imdn:blocks=6", model().weights_sha256),
-        ("imdn:blocks=7", Some("f".repeat(64))),
-    ] {
+    for (architecture, weights) in
+        [("imdn:blocks=6", model().weights_sha256), ("imdn:blocks=7", Some("f".repeat(64)))]
+    {
         let mut artefacts = compliant();
-        let other = ModelIdentity {
-            architecture: architecture.to_owned(),
-            weights_sha256: weights,
-        };
+        let other = ModelIdentity { architecture: architecture.to_owned(), weights_sha256: weights };
         artefacts.evaluation.as_mut().unwrap().model = other.clone();
         let message = judge(&rules(), &artefacts).unwrap_err().to_string();
         let hash = other.weights_sha256.unwrap();
-        assert!(
-            message.contains(&format!("evaluation of {architecture} ({hash})")),
-            "{message}"
-        );
-        assert!(
-            message.contains("measurement of imdn:blocks=7 (c8bd64b7"),
-            "{message}"
-        );
+        assert!(message.contains(&format!("evaluation of {architecture} ({hash})")), "{message}");
+        assert!(message.contains("measurement of imdn:blocks=7 (c8bd64b7"), "{message}");
     }
 }
 
@@ -353,23 +215,12 @@ fn artefacts_of_different_models_are_not_combined() {
 fn a_run_directory_is_judged_and_its_verdict_survives_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let artefacts = compliant();
-    fsio::write_json(
-        &folder.path().join("inspection.json"),
-        artefacts.inspection.as_ref().unwrap(),
-    )
-    .unwrap();
-    fsio::write_json(
-        &folder.path().join("evaluation.json"),
-        artefacts.evaluation.as_ref().unwrap(),
-    )
-    .unwrap();
+    fsio::write_json(&folder.path().join("inspection.json"), artefacts.inspection.as_ref().unwrap()).unwrap();
+    fsio::write_json(&folder.path().join("evaluation.json"), artefacts.evaluation.as_ref().unwrap()).unwrap();
     let verdict = check_run(folder.path(), &rules()).unwrap();
     assert_eq!(verdict.verdict, Outcome::Incomplete);
-    fsio::write_json(
-        &folder.path().join("measurement.json"),
-        artefacts.measurement.as_ref().unwrap(),
-    )
-    .unwrap();
+    fsio::write_json(&folder.path().join("measurement.json"), artefacts.measurement.as_ref().unwrap())
+        .unwrap();
     let verdict = check_run(folder.path(), &rules()).unwrap();
     assert_eq!(verdict, judge(&rules(), &artefacts).unwrap());
 
@@ -383,10 +234,7 @@ fn a_run_directory_is_judged_and_its_verdict_survives_the_file() {
     assert_eq!(value["rules"][3]["status"], "not measured");
     value["schema"] = 2.into();
     fsio::write_json(&path, &value).unwrap();
-    assert!(matches!(
-        fsio::read_json::<Verdict>(&path),
-        Err(fsio::Error::NewerSchema { .. })
-    ));
+    assert!(matches!(fsio::read_json::<Verdict>(&path), Err(fsio::Error::NewerSchema { .. })));
 }
 
 #[test]

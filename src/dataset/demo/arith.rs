@@ -11,11 +11,7 @@ pub(super) fn sine(turns: f64) -> f64 {
         let p = 16.0 * t * (0.5 - t);
         p * (0.775 + 0.225 * p)
     };
-    if phase < 0.5 {
-        parabola(phase)
-    } else {
-        -parabola(phase - 0.5)
-    }
+    if phase < 0.5 { parabola(phase) } else { -parabola(phase - 0.5) }
 }
 
 /// A unit vector in the direction of `turns`.
@@ -72,14 +68,8 @@ mod tests {
     fn the_sine_is_near_the_true_one_and_exact_where_it_matters() {
         for step in -400..400 {
             let turns = f64::from(step) / 97.0;
-            assert!(
-                (sine(turns) - (turns * std::f64::consts::TAU).sin()).abs() < 0.0012,
-                "{turns}"
-            );
+            assert!((sine(turns) - (turns * std::f64::consts::TAU).sin()).abs() < 0.0012, "{turns}");
         }
-        assert_eq!(
-            (sine(0.0), sine(0.25), sine(0.5), sine(0.75)),
-            (0.0, 1.0, 0.0, -1.0)
-        );
+        assert_eq!((sine(0.0), sine(0.25), sine(0.5), sine(0.75)), (0.0, 1.0, 0.0, -1.0));
     }
 }

@@ -30,12 +30,7 @@ pub(super) struct Canvas {
 
 impl Canvas {
     pub(super) fn new(width: usize, height: usize) -> Self {
-        Self {
-            width,
-            height,
-            surfaces: Vec::new(),
-            shadows: Vec::new(),
-        }
+        Self { width, height, surfaces: Vec::new(), shadows: Vec::new() }
     }
 
     /// Width and height as the scenes calculate with them.
@@ -45,20 +40,12 @@ impl Canvas {
 
     /// Puts a surface behind all earlier ones.
     pub(super) fn behind(&mut self, shape: Shape, paint: Paint) {
-        self.surfaces.push(Surface {
-            shape,
-            paint,
-            takes_shadows: false,
-        });
+        self.surfaces.push(Surface { shape, paint, takes_shadows: false });
     }
 
     /// Puts a surface that takes shadows behind all earlier ones.
     pub(super) fn ground(&mut self, shape: Shape, paint: Paint) {
-        self.surfaces.push(Surface {
-            shape,
-            paint,
-            takes_shadows: true,
-        });
+        self.surfaces.push(Surface { shape, paint, takes_shadows: true });
     }
 
     pub(super) fn shadow(&mut self, shadow: Shadow) {
@@ -125,10 +112,7 @@ impl Canvas {
     /// How much light the shadows leave at a point.
     fn shade(&self, x: f64, y: f64) -> f64 {
         self.shadows.iter().fold(1.0, |light, shadow| {
-            let (u, v) = (
-                (x - shadow.centre.0) / shadow.half.0,
-                (y - shadow.centre.1) / shadow.half.1,
-            );
+            let (u, v) = ((x - shadow.centre.0) / shadow.half.0, (y - shadow.centre.1) / shadow.half.1);
             let near = (1.0 - u * u - v * v).max(0.0);
             light * (1.0 - shadow.strength * near * (2.0 - near))
         })
@@ -148,12 +132,7 @@ mod tests {
     #[test]
     fn edges_are_smoothed_and_the_front_hides_the_back() {
         let mut canvas = Canvas::new(4, 1);
-        let half = Shape::Rectangle {
-            centre: (0.5, 0.5),
-            axis: (1.0, 0.0),
-            a: 1.0,
-            b: 9.0,
-        };
+        let half = Shape::Rectangle { centre: (0.5, 0.5), axis: (1.0, 0.0), a: 1.0, b: 9.0 };
         canvas.behind(half, Paint::plain(Colour([1.0; 3])));
         canvas.behind(Shape::Everywhere, Paint::plain(Colour([0.0; 3])));
         // The edge at 1.5 leaves the samples at 1 1/6 and 1 1/2 of the second pixel white.

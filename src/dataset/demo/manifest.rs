@@ -44,10 +44,7 @@ pub struct DemoImage {
 impl DemoManifest {
     /// The images of a split with their numbers within it (from 0).
     pub fn split(&self, split: Split) -> impl Iterator<Item = (usize, &DemoImage)> {
-        self.image
-            .iter()
-            .filter(move |image| image.split == split)
-            .enumerate()
+        self.image.iter().filter(move |image| image.split == split).enumerate()
     }
 }
 
@@ -61,10 +58,7 @@ pub fn manifest() -> Result<DemoManifest, Error> {
     if manifest.version != VERSION {
         return Err(wrong(format!("version {}, expected {VERSION}", manifest.version)));
     }
-    for (split, counted) in Split::ALL
-        .into_iter()
-        .zip([manifest.train_count, manifest.valid_count])
-    {
+    for (split, counted) in Split::ALL.into_iter().zip([manifest.train_count, manifest.valid_count]) {
         let listed = manifest.split(split).count();
         if listed != counted || listed != split.count() {
             let expected = split.count();
@@ -94,13 +88,7 @@ mod tests {
             .par_iter()
             .map(|&(split, index)| {
                 let hr = generate(split, index);
-                let number = index
-                    + 1
-                    + if split == Split::Valid {
-                        Split::Train.count()
-                    } else {
-                        0
-                    };
+                let number = index + 1 + if split == Split::Valid { Split::Train.count() } else { 0 };
                 DemoImage {
                     name: format!("{number:04}"),
                     split,

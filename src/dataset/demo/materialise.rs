@@ -25,10 +25,8 @@ pub struct Materialised {
 /// [`Error::File`] or [`Error::Image`] when a file cannot be written; [`Error::DemoMismatch`] when this machine computes other pixels than recorded.
 pub fn materialise(dir: &Path) -> Result<Materialised, Error> {
     let manifest = manifest()?;
-    let images: Vec<(usize, &DemoImage)> = Split::ALL
-        .into_iter()
-        .flat_map(|split| manifest.split(split))
-        .collect();
+    let images: Vec<(usize, &DemoImage)> =
+        Split::ALL.into_iter().flat_map(|split| manifest.split(split)).collect();
     let written = images
         .into_par_iter()
         .map(|(index, image)| {
@@ -51,19 +49,13 @@ pub fn materialise(dir: &Path) -> Result<Materialised, Error> {
         .collect::<Result<Vec<usize>, Error>>()?;
     let total = 2 * written.len();
     let written = written.into_iter().sum();
-    Ok(Materialised {
-        written,
-        already_right: total - written,
-    })
+    Ok(Materialised { written, already_right: total - written })
 }
 
 /// Where an image's HR and LR files are.
 fn paths(dir: &Path, image: &DemoImage, scale: usize) -> (PathBuf, PathBuf) {
     let (name, folder) = (&image.name, dir.join(image.split.folder()));
-    (
-        folder.join(format!("HR/{name}.png")),
-        folder.join(format!("LR_x{scale}/{name}x{scale}.png")),
-    )
+    (folder.join(format!("HR/{name}.png")), folder.join(format!("LR_x{scale}/{name}x{scale}.png")))
 }
 
 /// The image of a file that is there, sound, and has these pixels. Whatever else is there will be replaced, so why it is wrong does not matter.
@@ -100,13 +92,7 @@ mod tests {
     fn folders_pair_up_and_are_repaired() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path();
-        assert_eq!(
-            materialise(dir).unwrap(),
-            Materialised {
-                written: 60,
-                already_right: 0
-            }
-        );
+        assert_eq!(materialise(dir).unwrap(), Materialised { written: 60, already_right: 0 });
         for (split, count) in [("train", 24), ("valid", 6)] {
             let split = dir.join(split);
             let list = pair_folders(&split.join("LR_x4"), &split.join("HR"), 4).unwrap();
@@ -116,26 +102,10 @@ mod tests {
         let cut = dir.join("train/HR/0002.png");
         let whole = std::fs::read(&cut).unwrap();
         std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
-        std::fs::copy(
-            dir.join("train/LR_x4/0001x4.png"),
-            dir.join("train/LR_x4/0003x4.png"),
-        )
-        .unwrap();
+        std::fs::copy(dir.join("train/LR_x4/0001x4.png"), dir.join("train/LR_x4/0003x4.png")).unwrap();
         std::fs::remove_file(dir.join("valid/HR/0025.png")).unwrap();
-        assert_eq!(
-            materialise(dir).unwrap(),
-            Materialised {
-                written: 3,
-                already_right: 57
-            }
-        );
+        assert_eq!(materialise(dir).unwrap(), Materialised { written: 3, already_right: 57 });
         assert_eq!(std::fs::read(&cut).unwrap(), whole);
-        assert_eq!(
-            materialise(dir).unwrap(),
-            Materialised {
-                written: 0,
-                already_right: 60
-            }
-        );
+        assert_eq!(materialise(dir).unwrap(), Materialised { written: 0, already_right: 60 });
     }
 }

@@ -129,16 +129,11 @@ impl Paint {
             Light::Ball { from } => {
                 let height = (1.0 - px * px - py * py).max(0.0).sqrt();
                 // Back from the ball's frame to the picture's.
-                let (nx, ny) = (
-                    px * self.axis.0 - py * self.axis.1,
-                    px * self.axis.1 + py * self.axis.0,
-                );
+                let (nx, ny) = (px * self.axis.0 - py * self.axis.1, px * self.axis.1 + py * self.axis.0);
                 let facing = (nx * from.0 + ny * from.1 + height * from.2).max(0.0);
                 let shine = facing * facing * facing * facing;
                 let shine = shine * shine * shine * shine;
-                colour
-                    .times(0.35 + 0.8 * facing)
-                    .towards(Colour([1.0; 3]), 0.45 * shine)
+                colour.times(0.35 + 0.8 * facing).towards(Colour([1.0; 3]), 0.45 * shine)
             }
         }
     }
@@ -147,9 +142,7 @@ impl Paint {
         let either = |second: bool| if second { self.second } else { self.base };
         match self.pattern {
             Pattern::Plain => self.base,
-            Pattern::Gradient => self
-                .base
-                .towards(self.second, smooth(0.5 + 0.5 * v / self.extent.1)),
+            Pattern::Gradient => self.base.towards(self.second, smooth(0.5 + 0.5 * v / self.extent.1)),
             Pattern::Stripes { period, share } => either(fraction(u / period) < share),
             Pattern::Grating { period } => self.base.towards(self.second, 0.5 + 0.5 * sine(u / period)),
             Pattern::Checks { period } => {
@@ -158,25 +151,18 @@ impl Paint {
             Pattern::Dots { period, radius } => {
                 let row = (v / period).floor();
                 let shift = if fraction(row / 2.0) > 0.0 { 0.5 } else { 0.0 };
-                let (du, dv) = (
-                    (fraction(u / period + shift) - 0.5) * period,
-                    (fraction(v / period) - 0.5) * period,
-                );
+                let (du, dv) =
+                    ((fraction(u / period + shift) - 0.5) * period, (fraction(v / period) - 0.5) * period);
                 either(du * du + dv * dv <= radius * radius)
             }
-            Pattern::Bricks {
-                length,
-                height,
-                joint,
-            } => {
+            Pattern::Bricks { length, height, joint } => {
                 let course = (v / height).floor();
                 let shift = if fraction(course / 2.0) > 0.0 { 0.5 } else { 0.0 };
                 let along = u / length + shift;
                 if fraction(along) * length < joint || fraction(v / height) * height < joint {
                     return self.second;
                 }
-                self.base
-                    .times(0.8 + 0.35 * cell(self.seed, along.floor() as i64, course as i64))
+                self.base.times(0.8 + 0.35 * cell(self.seed, along.floor() as i64, course as i64))
             }
             Pattern::Windows { width, height, share } => {
                 let (column, row) = ((u / width).floor(), (v / height).floor());
@@ -201,13 +187,11 @@ impl Paint {
                 let bend = 1.6 * fractal(self.seed, u / (14.0 * period), v / (2.2 * period), 3);
                 let ring = fraction(v / period + bend);
                 let fibre = 0.25 * fractal(self.seed ^ 7, u / (4.0 * period), 3.0 * v / period, 2);
-                self.base
-                    .towards(self.second, (ring * ring + fibre).clamp(0.0, 1.0))
+                self.base.towards(self.second, (ring * ring + fibre).clamp(0.0, 1.0))
             }
             Pattern::Clouds { size, cover } => {
                 let value = 0.5 + 0.9 * fractal(self.seed, u / size, 1.8 * v / size, 5);
-                self.base
-                    .towards(self.second, smooth((value + cover - 0.5) * 1.4))
+                self.base.towards(self.second, smooth((value + cover - 0.5) * 1.4))
             }
             Pattern::Weave { period } => {
                 let over = fraction((u / period).floor() / 2.0) == fraction((v / period).floor() / 2.0);

@@ -7,50 +7,19 @@ pub(super) enum Shape {
     /// Everything.
     Everywhere,
     /// An ellipse with half axes `a` along the unit vector `axis` and `b` across.
-    Ellipse {
-        centre: (f64, f64),
-        axis: (f64, f64),
-        a: f64,
-        b: f64,
-    },
+    Ellipse { centre: (f64, f64), axis: (f64, f64), a: f64, b: f64 },
     /// Where two discs overlap: a leaf with tips at distance `a` from the centre along `axis`, of half width `b` (less than `a`).
-    Leaf {
-        centre: (f64, f64),
-        axis: (f64, f64),
-        a: f64,
-        b: f64,
-    },
+    Leaf { centre: (f64, f64), axis: (f64, f64), a: f64, b: f64 },
     /// A rectangle with half sides `a` along `axis` and `b` across.
-    Rectangle {
-        centre: (f64, f64),
-        axis: (f64, f64),
-        a: f64,
-        b: f64,
-    },
+    Rectangle { centre: (f64, f64), axis: (f64, f64), a: f64, b: f64 },
     /// A polygon, by the even-odd rule.
     Polygon(Vec<(f64, f64)>),
     /// A line from one point to another with round ends, of half width `start` to `end`.
-    Stroke {
-        from: (f64, f64),
-        to: (f64, f64),
-        start: f64,
-        end: f64,
-    },
+    Stroke { from: (f64, f64), to: (f64, f64), start: f64, end: f64 },
     /// A circle drawn with a pen of half width `pen`; with `half`, only the part on the side of that vector.
-    Ring {
-        centre: (f64, f64),
-        radius: f64,
-        pen: f64,
-        half: Option<(f64, f64)>,
-    },
+    Ring { centre: (f64, f64), radius: f64, pen: f64, half: Option<(f64, f64)> },
     /// Everything below a rough line about `base`.
-    Ridge {
-        base: f64,
-        height: f64,
-        width: f64,
-        seed: u64,
-        octaves: u32,
-    },
+    Ridge { base: f64, height: f64, width: f64, seed: u64, octaves: u32 },
 }
 
 impl Shape {
@@ -87,32 +56,19 @@ impl Shape {
                 let (dx, dy) = (to.0 - from.0, to.1 - from.1);
                 let (px, py) = (x - from.0, y - from.1);
                 let length = dx * dx + dy * dy;
-                let along = if length > 0.0 {
-                    ((px * dx + py * dy) / length).clamp(0.0, 1.0)
-                } else {
-                    0.0
-                };
+                let along = if length > 0.0 { ((px * dx + py * dy) / length).clamp(0.0, 1.0) } else { 0.0 };
                 let (ex, ey) = (px - along * dx, py - along * dy);
                 let pen = start + (end - start) * along;
                 ex * ex + ey * ey <= pen * pen
             }
-            Self::Ring {
-                centre,
-                radius,
-                pen,
-                half,
-            } => {
+            Self::Ring { centre, radius, pen, half } => {
                 let (u, v) = (x - centre.0, y - centre.1);
                 let distance = (u * u + v * v).sqrt() - radius;
                 half.is_none_or(|(hx, hy)| u * hx + v * hy >= 0.0) && -pen <= distance && distance <= *pen
             }
-            Self::Ridge {
-                base,
-                height,
-                width,
-                seed,
-                octaves,
-            } => y >= base - height * fractal(*seed, x / width, 0.0, *octaves),
+            Self::Ridge { base, height, width, seed, octaves } => {
+                y >= base - height * fractal(*seed, x / width, 0.0, *octaves)
+            }
         }
     }
 
@@ -125,10 +81,11 @@ impl Shape {
                 around(*centre, a.max(*b))
             }
             Self::Rectangle { centre, a, b, .. } => around(*centre, (a * a + b * b).sqrt()),
-            Self::Polygon(corners) => corners.iter().fold(
-                (f64::MAX, f64::MAX, f64::MIN, f64::MIN),
-                |(left, top, right, bottom), &(x, y)| (left.min(x), top.min(y), right.max(x), bottom.max(y)),
-            ),
+            Self::Polygon(corners) => corners
+                .iter()
+                .fold((f64::MAX, f64::MAX, f64::MIN, f64::MIN), |(left, top, right, bottom), &(x, y)| {
+                    (left.min(x), top.min(y), right.max(x), bottom.max(y))
+                }),
             Self::Stroke { from, to, start, end } => {
                 let pen = start.max(*end);
                 (
@@ -138,9 +95,7 @@ impl Shape {
                     from.1.max(to.1) + pen,
                 )
             }
-            Self::Ring {
-                centre, radius, pen, ..
-            } => around(*centre, radius + pen),
+            Self::Ring { centre, radius, pen, .. } => around(*centre, radius + pen),
             Self::Ridge { base, height, .. } => (f64::MIN, base - height, f64::MAX, f64::MAX),
         }
     }
@@ -160,44 +115,13 @@ mod tests {
     fn nothing_lies_outside_the_bounds() {
         let (centre, axis) = ((20.0, 15.0), (0.6, 0.8));
         let shapes = [
-            Shape::Ellipse {
-                centre,
-                axis,
-                a: 9.0,
-                b: 4.0,
-            },
-            Shape::Leaf {
-                centre,
-                axis,
-                a: 9.0,
-                b: 4.0,
-            },
-            Shape::Rectangle {
-                centre,
-                axis,
-                a: 9.0,
-                b: 4.0,
-            },
+            Shape::Ellipse { centre, axis, a: 9.0, b: 4.0 },
+            Shape::Leaf { centre, axis, a: 9.0, b: 4.0 },
+            Shape::Rectangle { centre, axis, a: 9.0, b: 4.0 },
             Shape::Polygon(vec![(12.0, 8.0), (30.0, 11.0), (17.0, 25.0)]),
-            Shape::Stroke {
-                from: (10.0, 8.0),
-                to: (25.0, 20.0),
-                start: 3.0,
-                end: 1.0,
-            },
-            Shape::Ring {
-                centre,
-                radius: 8.0,
-                pen: 1.5,
-                half: Some((1.0, 0.0)),
-            },
-            Shape::Ridge {
-                base: 20.0,
-                height: 6.0,
-                width: 10.0,
-                seed: 3,
-                octaves: 3,
-            },
+            Shape::Stroke { from: (10.0, 8.0), to: (25.0, 20.0), start: 3.0, end: 1.0 },
+            Shape::Ring { centre, radius: 8.0, pen: 1.5, half: Some((1.0, 0.0)) },
+            Shape::Ridge { base: 20.0, height: 6.0, width: 10.0, seed: 3, octaves: 3 },
         ];
         for (index, shape) in shapes.iter().enumerate() {
             let (left, top, right, bottom) = shape.bounds();
@@ -206,10 +130,7 @@ mod tests {
                 let (x, y) = (f64::from(step % 160) / 4.0, f64::from(step / 160) / 4.0);
                 if shape.contains(x, y) {
                     inside += 1;
-                    assert!(
-                        left <= x && x <= right && top <= y && y <= bottom,
-                        "shape {index} at {x}, {y}"
-                    );
+                    assert!(left <= x && x <= right && top <= y && y <= bottom, "shape {index} at {x}, {y}");
                 }
             }
             assert!(inside > 200, "shape {index} covers {inside} points");

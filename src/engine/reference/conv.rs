@@ -160,7 +160,12 @@ struct MatrixMut<'a, T> {
 }
 
 /// `out += a · b` for an m×k and a k×n matrix.
-fn multiply_add<T: Float>(out: MatrixMut<'_, T>, a: &Matrix<'_, T>, b: &Matrix<'_, T>, [m, n, k]: [usize; 3]) {
+fn multiply_add<T: Float>(
+    out: MatrixMut<'_, T>,
+    a: &Matrix<'_, T>,
+    b: &Matrix<'_, T>,
+    [m, n, k]: [usize; 3],
+) {
     let reach = |rows: usize, columns: usize, row_stride: usize, column_stride: usize| {
         (rows.max(1) - 1) * row_stride + (columns.max(1) - 1) * column_stride
     };
@@ -213,15 +218,25 @@ pub(super) fn forward<T: Float>(extents: &Extents, x: &[T], weight: &[T], bias: 
                 out.resize(out.len() + n, value);
             }
             let b = if extents.is_pointwise() {
-                let first_channel = band.image * extents.conv.in_channels + band.group * extents.in_per_group();
+                let first_channel =
+                    band.image * extents.conv.in_channels + band.group * extents.in_per_group();
                 let data = &x[first_channel * plane + band.first * out_width..];
                 Matrix { data, row_stride: plane, column_stride: 1 }
             } else {
                 extents.gather(x, &band, columns);
                 Matrix { data: columns.as_slice(), row_stride: n, column_stride: 1 }
             };
-            let a = Matrix { data: &weight[band.group * out_per_group * taps..], row_stride: taps, column_stride: 1 };
-            multiply_add(MatrixMut { data: &mut out, row_stride: n, column_stride: 1 }, &a, &b, [out_per_group, n, taps]);
+            let a = Matrix {
+                data: &weight[band.group * out_per_group * taps..],
+                row_stride: taps,
+                column_stride: 1,
+            };
+            multiply_add(
+                MatrixMut { data: &mut out, row_stride: n, column_stride: 1 },
+                &a,
+                &b,
+                [out_per_group, n, taps],
+            );
             (band, out)
         })
         .collect();
@@ -271,11 +286,20 @@ pub(super) fn input_gradient<T: Float>(extents: &Extents, weight: &[T], dy: &[T]
         for band in bands.iter().filter(|band| band.image == index) {
             let n = band.rows * out_width;
             let mut columns = vec![T::default(); taps * n];
-            let a = Matrix { data: &weight[band.group * out_per_group * taps..], row_stride: 1, column_stride: taps };
+            let a = Matrix {
+                data: &weight[band.group * out_per_group * taps..],
+                row_stride: 1,
+                column_stride: taps,
+            };
             let first_channel = index * conv.out_channels + band.group * out_per_group;
             let data = &dy[first_channel * plane + band.first * out_width..];
             let b = Matrix { data, row_stride: plane, column_stride: 1 };
-            multiply_add(MatrixMut { data: &mut columns, row_stride: n, column_stride: 1 }, &a, &b, [taps, n, out_per_group]);
+            multiply_add(
+                MatrixMut { data: &mut columns, row_stride: n, column_stride: 1 },
+                &a,
+                &b,
+                [taps, n, out_per_group],
+            );
             extents.scatter(&columns, band, dx);
         }
     });
@@ -301,7 +325,12 @@ pub(super) fn weight_gradient<T: Float>(extents: &Extents, x: &[T], dy: &[T]) ->
                 let a = Matrix { data, row_stride: plane, column_stride: 1 };
                 let b = Matrix { data: columns.as_slice(), row_stride: 1, column_stride: n };
                 let group = &mut dw[band.group * out_per_group * taps..][..out_per_group * taps];
-                multiply_add(MatrixMut { data: group, row_stride: taps, column_stride: 1 }, &a, &b, [out_per_group, taps, n]);
+                multiply_add(
+                    MatrixMut { data: group, row_stride: taps, column_stride: 1 },
+                    &a,
+                    &b,
+                    [out_per_group, taps, n],
+                );
             }
             dw
         })
@@ -351,8 +380,11 @@ mod tests {
                                     if iy < 0 || ix < 0 || iy >= e.height as isize || ix >= e.width as isize {
                                         continue;
                                     }
-                                    let at = ((n * c.in_channels + channel) * e.height + iy as usize) * e.width + ix as usize;
-                                    sum += x[at] * w[((o * (c.in_channels / g) + i) * c.kernel + ky) * c.kernel + kx];
+                                    let at = ((n * c.in_channels + channel) * e.height + iy as usize)
+                                        * e.width
+                                        + ix as usize;
+                                    sum += x[at]
+                                        * w[((o * (c.in_channels / g) + i) * c.kernel + ky) * c.kernel + kx];
                                 }
                             }
                         }

@@ -127,14 +127,21 @@ fn to_array<T: Float>(tensor: &Tensor) -> Result<Array<T>, EngineError> {
 }
 
 /// Walks the graph once. A value is dropped after its last reader, so inference keeps few of them alive.
-fn interpret<T: Float>(graph: &Graph, weights: &HashMap<String, Tensor>, x: &Tensor) -> Result<Tensor, EngineError> {
+fn interpret<T: Float>(
+    graph: &Graph,
+    weights: &HashMap<String, Tensor>,
+    x: &Tensor,
+) -> Result<Tensor, EngineError> {
     let mut readers = graph.use_counts();
     let mut values: Vec<Option<Tensor>> = vec![None; graph.nodes().len()];
     for (index, node) in graph.nodes().iter().enumerate() {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for id in &node.inputs {
             let slot = values.get_mut(id.index());
-            let missing = || EngineError::Unsupported { engine: "reference", op: "a value used before it is made".into() };
+            let missing = || EngineError::Unsupported {
+                engine: "reference",
+                op: "a value used before it is made".into(),
+            };
             let slot = slot.ok_or_else(missing)?;
             readers[id.index()] -= 1;
             let value = if readers[id.index()] == 0 { slot.take() } else { slot.clone() };
@@ -143,7 +150,8 @@ fn interpret<T: Float>(graph: &Graph, weights: &HashMap<String, Tensor>, x: &Ten
         values[index] = Some(apply::<T>(node, &inputs, weights, x)?);
     }
     let output = values.get_mut(graph.output().index()).and_then(Option::take);
-    output.ok_or_else(|| EngineError::Unsupported { engine: "reference", op: "a graph without output".into() })
+    output
+        .ok_or_else(|| EngineError::Unsupported { engine: "reference", op: "a graph without output".into() })
 }
 
 fn apply<T: Float>(
@@ -153,7 +161,10 @@ fn apply<T: Float>(
     x: &Tensor,
 ) -> Result<Tensor, EngineError> {
     let input = |index: usize| {
-        let missing = || EngineError::Unsupported { engine: "reference", op: format!("{} without input", node.op.label()) };
+        let missing = || EngineError::Unsupported {
+            engine: "reference",
+            op: format!("{} without input", node.op.label()),
+        };
         inputs.get(index).ok_or_else(missing)
     };
     Ok(match &node.op {

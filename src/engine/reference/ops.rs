@@ -5,7 +5,9 @@
 
 use std::marker::PhantomData;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail,
+};
 
 use super::conv::{self, Extents};
 use super::float::Float;
@@ -13,7 +15,9 @@ use crate::graph::Conv2d;
 
 /// The values of a contiguous CPU storage.
 fn values<'a, T: Float>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("a custom operation got a strided tensor") };
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a custom operation got a strided tensor")
+    };
     Ok(&storage.as_slice::<T>()?[start..end])
 }
 
@@ -46,7 +50,9 @@ impl<T: Float> ConvOp<T> {
         if channels != self.conv.in_channels {
             bail!("a convolution of {} channels got {channels}", self.conv.in_channels);
         }
-        if height + 2 * self.conv.padding < self.conv.kernel || width + 2 * self.conv.padding < self.conv.kernel {
+        if height + 2 * self.conv.padding < self.conv.kernel
+            || width + 2 * self.conv.padding < self.conv.kernel
+        {
             bail!("a {width}x{height} value is smaller than the {k}x{k} kernel", k = self.conv.kernel);
         }
         Ok(Extents { conv: self.conv.clone(), batch, height, width })
@@ -70,7 +76,9 @@ impl<T: Float> CustomOp3 for ConvOp<T> {
         let extents = self.extents(dims4(x_layout)?)?;
         let (x, weight) = (values::<T>(x, x_layout)?, values::<T>(weight, weight_layout)?);
         let bias = values::<T>(bias, bias_layout)?;
-        if weight.len() != self.conv.weight_shape().iter().product::<usize>() || bias.len() != self.conv.out_channels {
+        if weight.len() != self.conv.weight_shape().iter().product::<usize>()
+            || bias.len() != self.conv.out_channels
+        {
             bail!("the weights do not have the convolution's shape {:?}", self.conv.weight_shape());
         }
         let y = conv::forward(&extents, x, weight, bias);
@@ -91,7 +99,9 @@ impl<T: Float> CustomOp3 for ConvOp<T> {
             // The image itself needs no gradient, which saves the head's input gradient.
             let dx = match x.track_op() {
                 true => {
-                    let dx = with_values::<T, _>(weight, |weight| Ok(conv::input_gradient(&extents, weight, dy_values)))?;
+                    let dx = with_values::<T, _>(weight, |weight| {
+                        Ok(conv::input_gradient(&extents, weight, dy_values))
+                    })?;
                     Some(tensor_like(dx, x)?)
                 }
                 false => None,
@@ -308,8 +318,15 @@ impl<T: Float> CustomOp2 for L1Op<T> {
         Ok((T::to_cpu_storage_owned(vec![T::of(sum / sr.len() as f64)]), Shape::from(())))
     }
 
-    fn bwd(&self, sr: &Tensor, hr: &Tensor, _loss: &Tensor, d_loss: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let scale = with_values::<T, _>(d_loss, |d| Ok(d.first().map_or(0.0, |d| d.wide())))? / sr.elem_count() as f64;
+    fn bwd(
+        &self,
+        sr: &Tensor,
+        hr: &Tensor,
+        _loss: &Tensor,
+        d_loss: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let scale = with_values::<T, _>(d_loss, |d| Ok(d.first().map_or(0.0, |d| d.wide())))?
+            / sr.elem_count() as f64;
         let (up, down) = (T::of(scale), T::of(-scale));
         let d_sr = with_values::<T, _>(sr, |sr| {
             with_values::<T, _>(hr, |hr| {

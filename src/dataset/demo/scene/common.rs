@@ -16,10 +16,7 @@ impl Palette {
             (0..7)
                 .map(|step| {
                     let lightness = 0.14 + 0.11 * f64::from(step) + random.within(-0.04, 0.04);
-                    let (warm, green) = (
-                        warm + random.within(-0.16, 0.16),
-                        green + random.within(-0.1, 0.1),
-                    );
+                    let (warm, green) = (warm + random.within(-0.16, 0.16), green + random.within(-0.1, 0.1));
                     Colour::natural(lightness, warm, green)
                 })
                 .collect(),
@@ -28,9 +25,7 @@ impl Palette {
 
     pub(super) fn pick(&self, random: &mut Random) -> Colour {
         let colour = self.0.get(random.below(self.0.len())).copied();
-        colour
-            .unwrap_or(Colour([0.5; 3]))
-            .times(random.within(0.85, 1.15))
+        colour.unwrap_or(Colour([0.5; 3])).times(random.within(0.85, 1.15))
     }
 
     /// Two colours that differ visibly.
@@ -38,10 +33,7 @@ impl Palette {
         let first = random.below(self.0.len());
         let second = (first + 2 + random.below(self.0.len() - 4)) % self.0.len();
         let at = |index: usize| self.0.get(index).copied().unwrap_or(Colour([0.5; 3]));
-        (
-            at(first).times(random.within(0.9, 1.1)),
-            at(second).times(random.within(0.9, 1.1)),
-        )
+        (at(first).times(random.within(0.9, 1.1)), at(second).times(random.within(0.9, 1.1)))
     }
 }
 
@@ -49,22 +41,12 @@ impl Palette {
 pub(super) fn pattern(random: &mut Random, size: f64) -> Pattern {
     let period = random.within(0.12, 0.4) * size.clamp(24.0, 80.0);
     match random.below(7) {
-        0 => Pattern::Stripes {
-            period,
-            share: random.within(0.25, 0.6),
-        },
-        1 => Pattern::Grating {
-            period: period.max(5.0),
-        },
+        0 => Pattern::Stripes { period, share: random.within(0.25, 0.6) },
+        1 => Pattern::Grating { period: period.max(5.0) },
         2 => Pattern::Checks { period: 1.4 * period },
-        3 => Pattern::Dots {
-            period: period.max(6.0),
-            radius: random.within(0.22, 0.4) * period.max(6.0),
-        },
+        3 => Pattern::Dots { period: period.max(6.0), radius: random.within(0.22, 0.4) * period.max(6.0) },
         4 => Pattern::Wood { period },
-        5 => Pattern::Weave {
-            period: 0.6 * period.max(7.0),
-        },
+        5 => Pattern::Weave { period: 0.6 * period.max(7.0) },
         _ => Pattern::Gradient,
     }
 }
@@ -87,20 +69,14 @@ pub(super) fn surface(
         grain: random.within(0.0, 0.14),
         grain_size: random.within(5.0, 16.0),
         seed: random.next(),
-        light: Light::Slope {
-            towards: (-0.6, -0.8),
-            strength: random.within(0.05, 0.35),
-        },
+        light: Light::Slope { towards: (-0.6, -0.8), strength: random.within(0.05, 0.35) },
         ..Paint::plain(base)
     }
 }
 
 pub(super) fn somewhere(canvas: &Canvas, random: &mut Random) -> (f64, f64) {
     let (width, height) = canvas.size();
-    (
-        random.within(-20.0, width + 20.0),
-        random.within(-20.0, height + 20.0),
-    )
+    (random.within(-20.0, width + 20.0), random.within(-20.0, height + 20.0))
 }
 
 /// A polygon of 3 to 7 corners about a point; a star now and then.
@@ -110,12 +86,7 @@ pub(super) fn polygon(random: &mut Random, centre: (f64, f64), radius: f64) -> V
     (0..count)
         .map(|corner| {
             let (dx, dy) = direction(turn + corner as f64 / count as f64);
-            let reach = radius
-                * if star && corner % 2 == 1 {
-                    0.45
-                } else {
-                    random.within(0.8, 1.0)
-                };
+            let reach = radius * if star && corner % 2 == 1 { 0.45 } else { random.within(0.8, 1.0) };
             (centre.0 + reach * dx, centre.1 + reach * dy)
         })
         .collect()
@@ -126,10 +97,7 @@ pub(super) fn sky(canvas: &mut Canvas, random: &mut Random) {
     let blue = Colour::natural(random.within(0.5, 0.68), random.within(-0.32, -0.12), 0.02);
     let paint = Paint {
         second: Colour::natural(0.93, random.within(-0.02, 0.1), 0.0),
-        pattern: Pattern::Clouds {
-            size: random.within(90.0, 200.0),
-            cover: random.within(0.1, 0.5),
-        },
+        pattern: Pattern::Clouds { size: random.within(90.0, 200.0), cover: random.within(0.1, 0.5) },
         seed: random.next(),
         ..Paint::plain(blue)
     };

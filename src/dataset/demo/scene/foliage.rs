@@ -24,34 +24,19 @@ pub(super) fn draw(canvas: &mut Canvas, random: &mut Random) {
             1 => Shape::Polygon(polygon(random, centre, a)),
             2 | 3 => {
                 if random.chance(0.5) {
-                    paint.light = Light::Ball {
-                        from: (-0.48, -0.6, 0.64),
-                    };
+                    paint.light = Light::Ball { from: (-0.48, -0.6, 0.64) };
                 }
                 Shape::Ellipse { centre, axis, a, b }
             }
             _ => {
                 if a > 14.0 {
-                    paint.pattern = Pattern::Veins {
-                        period: random.within(7.0, 12.0),
-                    };
+                    paint.pattern = Pattern::Veins { period: random.within(7.0, 12.0) };
                     paint.second = paint.base.times(1.35);
                 }
-                Shape::Leaf {
-                    centre,
-                    axis,
-                    a,
-                    b: 0.7 * b,
-                }
+                Shape::Leaf { centre, axis, a, b: 0.7 * b }
             }
         };
         canvas.behind(shape, paint);
     }
-    canvas.behind(
-        Shape::Everywhere,
-        Paint {
-            grain: 0.3,
-            ..Paint::plain(palette.pick(random).times(0.5))
-        },
-    );
+    canvas.behind(Shape::Everywhere, Paint { grain: 0.3, ..Paint::plain(palette.pick(random).times(0.5)) });
 }

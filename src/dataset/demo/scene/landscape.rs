@@ -25,43 +25,18 @@ fn branch(
             let centre = (tip.0 + random.within(-5.0, 5.0), tip.1 + random.within(-5.0, 5.0));
             let a = random.within(2.5, 5.5);
             canvas.behind(
-                Shape::Leaf {
-                    centre,
-                    axis,
-                    a,
-                    b: 0.45 * a,
-                },
+                Shape::Leaf { centre, axis, a, b: 0.45 * a },
                 Paint::plain(leaf.times(random.within(0.6, 1.35))),
             );
         }
     } else {
         for _ in 0..2 + random.below(2) {
             let (bend, shrink) = (random.within(-0.11, 0.11), random.within(0.6, 0.82));
-            branch(
-                canvas,
-                random,
-                tip,
-                turn + bend,
-                length * shrink,
-                0.66 * pen,
-                (bark, leaf),
-            );
+            branch(canvas, random, tip, turn + bend, length * shrink, 0.66 * pen, (bark, leaf));
         }
     }
-    let paint = Paint {
-        grain: 0.35,
-        grain_size: 5.0,
-        ..Paint::plain(bark.times(random.within(0.8, 1.2)))
-    };
-    canvas.behind(
-        Shape::Stroke {
-            from: foot,
-            to: tip,
-            start: pen,
-            end: 0.66 * pen,
-        },
-        paint,
-    );
+    let paint = Paint { grain: 0.35, grain_size: 5.0, ..Paint::plain(bark.times(random.within(0.8, 1.2))) };
+    canvas.behind(Shape::Stroke { from: foot, to: tip, start: pen, end: 0.66 * pen }, paint);
 }
 
 /// Hills in haze, trees and grass.
@@ -72,31 +47,14 @@ pub(super) fn draw(canvas: &mut Canvas, random: &mut Random) {
     let meadow = Colour::natural(random.within(0.34, 0.5), 0.12, random.within(0.06, 0.2));
     for _ in 0..700 {
         let near = random.unit();
-        let foot = (
-            random.within(-5.0, width + 5.0),
-            height * (1.02 - 0.16 * near * near),
-        );
-        let tip = (
-            foot.0 + random.within(-9.0, 9.0),
-            foot.1 - random.within(9.0, 30.0) * (1.2 - near),
-        );
+        let foot = (random.within(-5.0, width + 5.0), height * (1.02 - 0.16 * near * near));
+        let tip = (foot.0 + random.within(-9.0, 9.0), foot.1 - random.within(9.0, 30.0) * (1.2 - near));
         let blade = Paint::plain(meadow.times(random.within(0.55, 1.4)));
-        canvas.behind(
-            Shape::Stroke {
-                from: foot,
-                to: tip,
-                start: 1.3,
-                end: 0.25,
-            },
-            blade,
-        );
+        canvas.behind(Shape::Stroke { from: foot, to: tip, start: 1.3, end: 0.25 }, blade);
     }
     let bark = Colour::natural(0.2, random.within(0.02, 0.12), 0.0);
     for _ in 0..1 + random.below(3) {
-        let foot = (
-            random.within(0.05, 0.95) * width,
-            random.within(0.8, 0.95) * height,
-        );
+        let foot = (random.within(0.05, 0.95) * width, random.within(0.8, 0.95) * height);
         let length = random.within(34.0, 56.0);
         let upwards = -0.25 + random.within(-0.02, 0.02);
         branch(canvas, random, foot, upwards, length, 0.1 * length, (bark, leaf));
@@ -112,12 +70,7 @@ pub(super) fn draw(canvas: &mut Canvas, random: &mut Random) {
         };
         let centre = (foot.0, foot.1 - 12.0);
         canvas.behind(
-            Shape::Rectangle {
-                centre,
-                axis: direction(random.within(-0.01, 0.01)),
-                a: 2.4,
-                b: 15.0,
-            },
+            Shape::Rectangle { centre, axis: direction(random.within(-0.01, 0.01)), a: 2.4, b: 15.0 },
             paint,
         );
     }
@@ -130,11 +83,7 @@ pub(super) fn draw(canvas: &mut Canvas, random: &mut Random) {
         };
         canvas.behind(
             shape,
-            Paint {
-                grain: 0.3,
-                grain_size: 5.0,
-                ..Paint::plain(Colour::natural(0.46, 0.1, 0.01))
-            },
+            Paint { grain: 0.3, grain_size: 5.0, ..Paint::plain(Colour::natural(0.46, 0.1, 0.01)) },
         );
     }
     let haze = Colour::natural(0.75, -0.08, 0.0);
@@ -148,15 +97,9 @@ pub(super) fn draw(canvas: &mut Canvas, random: &mut Random) {
             extent: (width, 60.0),
             second: ground.times(0.7),
             pattern: if hill == 0 {
-                Pattern::Clouds {
-                    size: 30.0,
-                    cover: 0.3,
-                }
+                Pattern::Clouds { size: 30.0, cover: 0.3 }
             } else {
-                Pattern::Clouds {
-                    size: 60.0,
-                    cover: 0.2,
-                }
+                Pattern::Clouds { size: 60.0, cover: 0.2 }
             },
             grain: 0.4 * (1.0 - far),
             grain_size: 9.0,

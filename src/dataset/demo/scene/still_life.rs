@@ -22,11 +22,7 @@ pub(super) fn draw(canvas: &mut Canvas, random: &mut Random) {
         let foot = height * 0.97 - (height * 0.9 - edge) * depth;
         let x = random.within(0.02, 0.98) * width;
         let a = random.within(20.0, 58.0) * (1.0 - 0.45 * depth);
-        canvas.shadow(Shadow {
-            centre: (x + 0.5 * a, foot),
-            half: (1.7 * a, 0.45 * a),
-            strength: 0.6,
-        });
+        canvas.shadow(Shadow { centre: (x + 0.5 * a, foot), half: (1.7 * a, 0.45 * a), strength: 0.6 });
         if random.chance(0.55) {
             let (centre, axis) = ((x, foot - 0.85 * a), direction(random.unit()));
             let mut paint = surface(&palette, random, centre, axis, (a, a));
@@ -34,15 +30,7 @@ pub(super) fn draw(canvas: &mut Canvas, random: &mut Random) {
             if random.chance(0.6) {
                 paint.pattern = pattern(random, a);
             }
-            canvas.behind(
-                Shape::Ellipse {
-                    centre,
-                    axis,
-                    a,
-                    b: a,
-                },
-                paint,
-            );
+            canvas.behind(Shape::Ellipse { centre, axis, a, b: a }, paint);
         } else {
             let tall = a * random.within(0.7, 1.7);
             let axis = direction(random.within(-0.02, 0.02));
@@ -69,59 +57,23 @@ pub(super) fn draw(canvas: &mut Canvas, random: &mut Random) {
                 front.pattern = pattern(random, a);
                 front.second = front.base.towards(front.second, 0.5);
             }
-            canvas.behind(
-                Shape::Rectangle {
-                    centre,
-                    axis,
-                    a: 0.8 * a,
-                    b: 0.8 * tall,
-                },
-                front.clone(),
-            );
+            canvas.behind(Shape::Rectangle { centre, axis, a: 0.8 * a, b: 0.8 * tall }, front.clone());
             canvas.behind(
                 Shape::Polygon(side),
-                Paint {
-                    base: front.base.times(0.55),
-                    second: front.second.times(0.55),
-                    ..front
-                },
+                Paint { base: front.base.times(0.55), second: front.second.times(0.55), ..front },
             );
         }
     }
     let grain = direction(random.within(-0.02, 0.02));
     let mut table = surface(&palette, random, (0.0, height), grain, (width, height));
-    table.pattern = Pattern::Wood {
-        period: random.within(16.0, 30.0),
-    };
-    (table.base, table.second) = (
-        Colour::natural(0.55, 0.2, 0.03),
-        Colour::natural(0.33, 0.17, 0.01),
-    );
-    canvas.ground(
-        Shape::Ridge {
-            base: edge,
-            height: 0.0,
-            width,
-            seed: 0,
-            octaves: 1,
-        },
-        table,
-    );
+    table.pattern = Pattern::Wood { period: random.within(16.0, 30.0) };
+    (table.base, table.second) = (Colour::natural(0.55, 0.2, 0.03), Colour::natural(0.33, 0.17, 0.01));
+    canvas.ground(Shape::Ridge { base: edge, height: 0.0, width, seed: 0, octaves: 1 }, table);
     let mut wall = surface(&palette, random, (0.3 * width, 0.0), (1.0, 0.0), (width, height));
     wall.pattern = match random.below(3) {
-        0 => Pattern::Bricks {
-            length: 34.0,
-            height: 14.0,
-            joint: 2.2,
-        },
-        1 => Pattern::Stripes {
-            period: random.within(18.0, 40.0),
-            share: 0.5,
-        },
-        _ => Pattern::Clouds {
-            size: 160.0,
-            cover: 0.4,
-        },
+        0 => Pattern::Bricks { length: 34.0, height: 14.0, joint: 2.2 },
+        1 => Pattern::Stripes { period: random.within(18.0, 40.0), share: 0.5 },
+        _ => Pattern::Clouds { size: 160.0, cover: 0.4 },
     };
     wall.second = wall.base.times(0.8);
     canvas.ground(Shape::Everywhere, wall);

@@ -9,11 +9,7 @@ use crate::dataset::demo::shape::Shape;
 /// The strokes of one invented letter, in a box of width 0.6 and height 1.
 pub(super) enum Pen {
     Line((f64, f64), (f64, f64)),
-    Bow {
-        centre: (f64, f64),
-        radius: f64,
-        half: Option<(f64, f64)>,
-    },
+    Bow { centre: (f64, f64), radius: f64, half: Option<(f64, f64)> },
 }
 
 /// Twenty-two letters, each of two strokes or more.
@@ -57,10 +53,7 @@ pub(super) fn text(
     let (left, top, right, bottom) = area;
     let pen = size * random.within(0.06, 0.09);
     let turned = |x: f64, y: f64| {
-        (
-            left + (x - left) * tilt.0 - (y - top) * tilt.1,
-            top + (x - left) * tilt.1 + (y - top) * tilt.0,
-        )
+        (left + (x - left) * tilt.0 - (y - top) * tilt.1, top + (x - left) * tilt.1 + (y - top) * tilt.0)
     };
     let mut line = top;
     while line + size <= bottom {
@@ -73,18 +66,12 @@ pub(super) fn text(
             for stroke in letters.get(random.below(letters.len())).into_iter().flatten() {
                 let place = |(x, y): (f64, f64)| turned(at + x * size, line + y * size);
                 let shape = match stroke {
-                    Pen::Line(from, to) => Shape::Stroke {
-                        from: place(*from),
-                        to: place(*to),
-                        start: pen,
-                        end: pen,
-                    },
-                    Pen::Bow { centre, radius, half } => Shape::Ring {
-                        centre: place(*centre),
-                        radius: radius * size,
-                        pen,
-                        half: *half,
-                    },
+                    Pen::Line(from, to) => {
+                        Shape::Stroke { from: place(*from), to: place(*to), start: pen, end: pen }
+                    }
+                    Pen::Bow { centre, radius, half } => {
+                        Shape::Ring { centre: place(*centre), radius: radius * size, pen, half: *half }
+                    }
                 };
                 canvas.behind(shape, Paint::plain(ink));
             }
