@@ -158,7 +158,12 @@ fn what_is_packaged_is_accepted_and_the_same_every_time() {
     assert_eq!(listed(&report(&bytes)), "");
     let reversed: Vec<_> = images.iter().rev().cloned().collect();
     assert_eq!(package::build(&reversed, &readme()).unwrap(), bytes);
-    // The bytes follow from the inputs alone, so their hash is a constant of this test.
+    // Nothing but the inputs decides the bytes, so their hash never changes.
+    let constant = package::build(&[("a".to_string(), b"png".to_vec())], &readme()).unwrap();
+    assert_eq!(
+        fsio::sha256_hex(&constant),
+        "98171dd9b0ad6cb600e5ea12e88a3a7b44c8c474e34cfec2ce7adfc9f4c2116e"
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("submission.zip");
     let stems = ["0801".to_string(), "0802".to_string()];
