@@ -84,9 +84,31 @@ impl ComputeArgs {
             Some(threads) => threads,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
+        prepare_process();
         // The pool may exist already when a subcommand runs another one's steps; it then has the same size.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         Ok(Compute { threads })
+    }
+}
+
+/// Settings of the C library and of candle that must be made before the first thread starts. The reference engine allocates and frees many
+/// large arrays a step; by default each one is mapped and unmapped, and the page faults take as long as the arithmetic.
+fn prepare_process() {
+    #[cfg(target_env = "gnu")]
+    {
+        /// Arrays below this size come from the heap, which keeps what is freed.
+        const LARGE_BYTES: libc::c_int = 1 << 30;
+        // SAFETY: `mallopt` only sets parameters of the allocator.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE_BYTES);
+        }
+    }
+    // candle's own pool waits by spinning and would take a core from ours.
+    const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(CANDLE_THREADS).is_none() {
+        // SAFETY: this runs in `main`'s thread before any other thread is started.
+        unsafe { std::env::set_var(CANDLE_THREADS, "1") };
     }
 }
 

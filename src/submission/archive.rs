@@ -146,7 +146,18 @@ impl<R: Read + Seek> Archive<R> {
         let Some(name) = self.read_before_directory(name_at, name_bytes)? else {
             return Ok((vec![outside()], None));
         };
+        let Some(extra) = self.read_before_directory(name_at + name_bytes, extra_bytes)? else {
+            return Ok((vec![outside()], None));
+        };
+        let wide = has_zip64_sizes(&extra);
         let mut problems = Vec::new();
+        if wide {
+            let what = "it has zip64 sizes, which not every reader knows and no image needs";
+            problems.push(Problem::warning(
+                what,
+                "write the archive to a file, not through a pipe, and without zip64",
+            ));
+        }
         let mut differs = |what: String| {
             problems.push(Problem::error(format!("local header and directory disagree: {what}"), remake));
         };
@@ -166,8 +177,8 @@ impl<R: Read + Seek> Archive<R> {
             ("size", u32_at(&header, 22), member.size_bytes),
         ];
         for (what, local, central) in sizes {
-            // With a descriptor behind the data, zero here means "see there".
-            let deferred = flags & FLAG_DESCRIPTOR != 0 && local == 0;
+            // With a descriptor behind the data, zero here means "see there"; with zip64, all ones mean "see the extra field".
+            let deferred = (flags & FLAG_DESCRIPTOR != 0 && local == 0) || (wide && local == u32::MAX);
             if u64::from(local) != central && !deferred {
                 differs(format!("{what} {local} against {central}"));
             }
@@ -182,32 +193,39 @@ impl<R: Read + Seek> Archive<R> {
         Ok((problems, Some(Extent { start: member.offset, data, end })))
     }
 
-    /// The end of the data descriptor at `at`: CRC and two sizes, usually after a signature.
+    /// The end of the data descriptor at `at`: usually a signature, then CRC and two sizes, which zip64 writes with 64 bits.
     fn descriptor_end(&mut self, member: &Member, at: u64, problems: &mut Vec<Problem>) -> io::Result<u64> {
         let signed = self.read_before_directory(at, 4)?.is_some_and(|start| start == DESCRIPTOR_SIGNATURE);
         let fields = at + if signed { 4 } else { 0 };
-        let expected = (member.crc32, member.compressed_bytes, member.size_bytes);
-        let found = self
-            .read_before_directory(fields, 12)?
-            .map(|raw| (u32_at(&raw, 0), u64::from(u32_at(&raw, 4)), u64::from(u32_at(&raw, 8))));
-        if found != Some(expected) {
-            let what = "the record behind its data and the directory disagree about CRC or sizes";
-            problems.push(Problem::error(what, "make the archive again with a common zip program"));
-            return Ok(at);
+        let crc32 = member.crc32.to_le_bytes();
+        let (compressed, size) = (member.compressed_bytes.to_le_bytes(), member.size_bytes.to_le_bytes());
+        let wide = [crc32.as_slice(), &compressed, &size].concat();
+        // Both sizes came from 32-bit fields, so their upper halves are zero.
+        let narrow = [crc32.as_slice(), compressed.first_chunk::<4>().map_or(&[], |low| low)].concat();
+        let narrow = [narrow.as_slice(), size.first_chunk::<4>().map_or(&[], |low| low)].concat();
+        for expected in [narrow, wide] {
+            let bytes = expected.len() as u64;
+            if self.read_before_directory(fields, bytes)?.is_some_and(|found| found == expected) {
+                return Ok(fields + bytes);
+            }
         }
-        Ok(fields + 12)
+        let what = "the record behind its data and the directory disagree about CRC or sizes";
+        problems.push(Problem::error(what, "make the archive again with a common zip program"));
+        Ok(at)
     }
 
-    /// Faults in how the members lie in the file: overlaps, and bytes that belong to nobody.
-    pub(super) fn layout(&self, extents: &[(String, Extent)]) -> Vec<Problem> {
+    /// Faults in how the members lie in the file, and whether any two overlap. Bytes that belong to nobody are a fault, too.
+    pub(super) fn layout(&self, extents: &[(String, Extent)]) -> (Vec<Problem>, bool) {
         let remake = "make the archive again with a common zip program";
         let mut sorted: Vec<&(String, Extent)> = extents.iter().collect();
         sorted.sort_by_key(|(_, extent)| extent.start);
         let mut problems = Vec::new();
         let mut covered = 0u64;
+        let mut overlapping = false;
         let mut last = "";
         for (name, extent) in sorted {
             if extent.start < covered {
+                overlapping = true;
                 let what = format!(
                     "`{}` and `{}` share bytes of the archive",
                     last.escape_debug(),
@@ -234,7 +252,7 @@ impl<R: Read + Seek> Archive<R> {
                 remake,
             ));
         }
-        problems
+        (problems, overlapping)
     }
 
     /// A reader of the compressed data of a member.
@@ -250,6 +268,17 @@ impl<R: Read + Seek> Archive<R> {
             _ => Ok(None),
         }
     }
+}
+
+/// Whether an extra field has the zip64 block (identifier 1).
+fn has_zip64_sizes(mut extra: &[u8]) -> bool {
+    while extra.len() >= 4 {
+        if u16_at(extra, 0) == 1 {
+            return true;
+        }
+        extra = extra.get(4 + usize::from(u16_at(extra, 2))..).unwrap_or_default();
+    }
+    false
 }
 
 /// The end record.
@@ -364,14 +393,14 @@ fn read_at<R: Read + Seek>(file: &mut R, at: u64, bytes: u64) -> io::Result<Vec<
 }
 
 /// A little-endian number in a record whose length was checked; zero beyond its end.
-pub(super) fn u16_at(record: &[u8], at: usize) -> u16 {
+fn u16_at(record: &[u8], at: usize) -> u16 {
     record
         .get(at..at + 2)
         .map_or(0, |raw| raw.iter().rev().fold(0, |value, &byte| value << 8 | u16::from(byte)))
 }
 
 /// As [`u16_at`], with four bytes.
-pub(super) fn u32_at(record: &[u8], at: usize) -> u32 {
+fn u32_at(record: &[u8], at: usize) -> u32 {
     record
         .get(at..at + 4)
         .map_or(0, |raw| raw.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte)))

@@ -54,8 +54,7 @@ pub(super) fn audit<R: Read + Seek>(archive: &mut Archive<R>, expected: &Expecte
         problems.extend(refusal);
         findings.extend(problems.into_iter().map(|problem| problem.at(place.as_str())));
     }
-    let layout = archive.layout(&located);
-    let overlapping = layout.iter().any(|problem| problem.is_error() && problem.what.contains("share bytes"));
+    let (layout, overlapping) = archive.layout(&located);
     findings.extend(layout.into_iter().map(|problem| problem.at(ARCHIVE)));
 
     let mut counts = Counts {

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use super::convert::{ByteOrder, Dtype};
 use super::error::{Problem, shorten};
-use super::pickle::{self, Node, Pickle, unpickle};
+use super::pickle::unpickle;
 use super::statedict::{self, Decoded};
+use super::value::{Node, Pickle, describe};
 
 const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const PROTOCOL: i128 = 1001;
@@ -62,7 +63,7 @@ fn storages<'a>(
 ) -> Result<HashMap<String, &'a [u8]>, Problem> {
     let dtypes: HashMap<&str, Dtype> = object.storages().map(|s| (s.key.as_str(), s.dtype)).collect();
     let Node::List(keys_in_order) = keys.root() else {
-        return Err(damaged(&format!("the list of storages is {}", pickle::describe(keys.root()))));
+        return Err(damaged(&format!("the list of storages is {}", describe(keys.root()))));
     };
     let mut storages = HashMap::new();
     for &key in keys_in_order {
@@ -70,7 +71,7 @@ fn storages<'a>(
             Node::Text(key) => key.clone(),
             Node::Int(key) => key.to_string(),
             other => {
-                return Err(damaged(&format!("the key of a storage is {}", pickle::describe(other))));
+                return Err(damaged(&format!("the key of a storage is {}", describe(other))));
             }
         };
         let bad = |reason: String| Problem::Storage { key: shorten(&key), reason };

@@ -21,6 +21,7 @@ mod testdata;
 #[cfg(test)]
 mod tests;
 mod torchzip;
+mod value;
 
 use std::collections::BTreeMap;
 use std::path::Path;

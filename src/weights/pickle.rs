@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use super::convert::Dtype;
 use super::error::{Problem, shorten};
+use super::value::{Global, Id, Node, Pickle, Storage, Tensor, describe};
 
 /// The most instructions plus moved items a pickle may take. The largest released ESR checkpoint needs below 30,000.
 const WORK_LIMIT: usize = 4_000_000;
@@ -23,112 +24,6 @@ const MARK_LIMIT: usize = 10_000;
 const INTEGER_LIMIT_BYTES: usize = 16;
 /// The most axes of a tensor; convolution weights have four.
 const AXES_LIMIT: usize = 8;
-
-/// The number of a value in the arena.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id(usize);
-
-/// A value.
-#[derive(Clone, Debug)]
-pub(super) enum Node {
-    None,
-    Bool,
-    Int(i128),
-    Float,
-    Text(String),
-    Bytes,
-    List(Vec<Id>),
-    Tuple(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
-    Global(Global),
-    Storage(Storage),
-    Tensor(Tensor),
-}
-
-/// The names a pickle may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(Dtype),
-}
-
-/// A reference to a storage outside the pickle.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Storage {
-    pub(super) dtype: Dtype,
-    /// The name of the member, or of the entry in the list of storages.
-    pub(super) key: String,
-    /// The number of values of the whole storage.
-    pub(super) len: usize,
-    /// Old checkpoints may refer to a part of a storage: its first value and its length.
-    pub(super) part: Option<(usize, usize)>,
-}
-
-/// A tensor as a strided view of a storage. Strides and offset count values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tensor {
-    pub(super) storage: Storage,
-    pub(super) offset: usize,
-    pub(super) shape: Vec<usize>,
-    pub(super) strides: Vec<usize>,
-}
-
-/// The values a pickle built.
-#[derive(Debug)]
-pub(super) struct Pickle {
-    nodes: Vec<Node>,
-    root: Id,
-    /// The number of bytes of the stream it took.
-    pub(super) length: usize,
-}
-
-impl Pickle {
-    /// The value the pickle is of.
-    pub(super) fn root(&self) -> &Node {
-        self.get(self.root)
-    }
-
-    /// A value by number.
-    pub(super) fn get(&self, id: Id) -> &Node {
-        self.nodes.get(id.0).unwrap_or(&Node::None)
-    }
-
-    /// Every reference to a storage, in the order they were made.
-    pub(super) fn storages(&self) -> impl Iterator<Item = &Storage> {
-        self.nodes.iter().filter_map(|node| match node {
-            Node::Storage(storage) => Some(storage),
-            _ => None,
-        })
-    }
-
-    /// The text of a value, if it is one.
-    pub(super) fn text(&self, id: Id) -> Option<&str> {
-        match self.get(id) {
-            Node::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-}
-
-/// What a value is, for messages.
-pub(super) fn describe(node: &Node) -> &'static str {
-    match node {
-        Node::None => "None",
-        Node::Bool => "a truth value",
-        Node::Int(_) => "an integer",
-        Node::Float => "a number",
-        Node::Text(_) => "a string",
-        Node::Bytes => "bytes",
-        Node::List(_) => "a list",
-        Node::Tuple(_) => "a tuple",
-        Node::Dict(_) => "a dictionary",
-        Node::Global(_) => "a class",
-        Node::Storage(_) => "a storage",
-        Node::Tensor(_) => "a tensor",
-    }
-}
 
 /// Runs the pickle at the start of `bytes`.
 ///
@@ -149,7 +44,7 @@ pub(super) fn unpickle(bytes: &[u8]) -> Result<Pickle, Problem> {
         let opcode = machine.byte("an instruction")?;
         if opcode == b'.' {
             let root = machine.pop()?;
-            return Ok(Pickle { nodes: machine.nodes, root, length: machine.at });
+            return Ok(Pickle::new(machine.nodes, root, machine.at));
         }
         machine.step(opcode)?;
     }
@@ -341,7 +236,7 @@ impl<'a> Machine<'a> {
     fn push(&mut self, node: Node) -> Result<(), Problem> {
         // At most one node an instruction, so the arena is bounded by the work.
         self.nodes.push(node);
-        self.push_id(Id(self.nodes.len() - 1))
+        self.push_id(Id::at(self.nodes.len() - 1))
     }
 
     fn push_id(&mut self, id: Id) -> Result<(), Problem> {
@@ -384,11 +279,11 @@ impl<'a> Machine<'a> {
     }
 
     fn node(&self, id: Id) -> &Node {
-        self.nodes.get(id.0).unwrap_or(&Node::None)
+        self.nodes.get(id.index()).unwrap_or(&Node::None)
     }
 
     fn node_mut(&mut self, id: Id) -> Option<&mut Node> {
-        self.nodes.get_mut(id.0)
+        self.nodes.get_mut(id.index())
     }
 
     // Instructions.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::convert::{ByteOrder, Tally};
 use super::error::{Problem, shorten};
-use super::pickle::{Id, Node, Pickle, Tensor, describe};
 use super::tensor::Gatherer;
+use super::value::{Id, Node, Pickle, Tensor, describe};
 use super::{Checkpoint, Container, StateDict};
 
 /// The entries under which training programs keep the weights, best first: the averaged weights are what gets evaluated.

@@ -2,7 +2,7 @@
 
 use super::convert::{ByteOrder, Dtype, Tally};
 use super::error::Problem;
-use super::pickle::Tensor;
+use super::value::Tensor;
 use crate::array::{Array, element_count};
 
 /// The most values of all tensors together: forty times the largest ESR entry, 256 MiB as `f32`.
@@ -181,7 +181,7 @@ impl Iterator for Indices<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pickle::Storage;
+    use super::super::value::Storage;
     use super::*;
     use proptest::prelude::*;
 

@@ -1,6 +1,7 @@
 //! Whole checkpoints: synthetic ones, damaged ones, and the released ones of the challenge.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
@@ -247,7 +248,7 @@ fn what_is_no_checkpoint_is_said_with_its_first_bytes() {
 }
 
 /// A valid file of each container, as seeds of the mutations below.
-fn seeds() -> Vec<Vec<u8>> {
+static SEEDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let wrapped = |legacy| {
         let plain = View { legacy, ..View::plain("0") };
         let strided = View { legacy, shape: &[3, 2], strides: &[1, 3], ..View::plain("0") };
@@ -263,7 +264,7 @@ fn seeds() -> Vec<Vec<u8>> {
         legacy_checkpoint(&wrapped(true), &[("0", floats(6))]),
         std::fs::read(&path).unwrap(),
     ]
-}
+});
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
@@ -274,7 +275,7 @@ proptest! {
         edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in proptest::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
-        let mut bytes = seeds().swap_remove(seed);
+        let mut bytes = SEEDS[seed].clone();
         for (at, value) in edits {
             let at = at.index(bytes.len());
             bytes[at] = value;
