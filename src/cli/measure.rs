@@ -1,7 +1,7 @@
 //! `esr measure`: the running time of a model, beside a baseline in the same run.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -73,7 +73,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let plan = Plan::new(args.protocol.into(), args.budget)?;
     let model = load(&args.model)?;
     let baseline = args.baseline.as_deref().map(load).transpose()?;
-    let images = args.lr.as_ref().map(|folder| lr_images(folder)).transpose()?;
+    let images = args.lr.as_deref().map(lr_images).transpose()?;
     let setup = Setup {
         device: "cpu".into(),
         engine: "reference".into(),
@@ -124,7 +124,7 @@ fn upscaler(model: &Model) -> Result<Upscaler, CliError> {
     Ok(Upscaler::new(&model.graph, model.weights()?)?)
 }
 
-fn lr_images(folder: &PathBuf) -> Result<Vec<(String, RgbImage)>, CliError> {
+fn lr_images(folder: &Path) -> Result<Vec<(String, RgbImage)>, CliError> {
     let list = dataset::list_images(folder)?;
     let mut images = Vec::new();
     for path in list.images {

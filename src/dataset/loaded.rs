@@ -21,7 +21,7 @@ pub struct LoadedPair {
 /// Decodes every pair and checks that the sizes belong together.
 ///
 /// # Errors
-/// [`Error::Imaging`] when an image cannot be read, [`Error::PairSize`] when the HR image is not `scale` times the LR image.
+/// [`Error::Image`] when an image cannot be read, [`Error::PairSize`] when the HR image is not `scale` times the LR image.
 pub fn load_pairs(pairs: &[Pair], scale: usize) -> Result<Vec<LoadedPair>, Error> {
     pairs.par_iter().map(|pair| load(pair, scale)).collect()
 }

@@ -16,7 +16,7 @@ pub struct Summary {
     pub n: usize,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Median, see [`quantile`].
+    /// Median: for an even number of samples, the mean of the middle two.
     pub median: f64,
     /// First quartile.
     pub q1: f64,

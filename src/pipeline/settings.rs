@@ -160,7 +160,12 @@ impl RunSettings {
         }
         let side = 1..=4096;
         let MeasureSettings { width, height, budget_s } = settings.measure;
-        if !side.contains(&width) || !side.contains(&height) || !(budget_s > 0.0 && budget_s <= 86_400.0) {
+        if !side.contains(&width)
+            || !side.contains(&height)
+            || budget_s.is_nan()
+            || budget_s <= 0.0
+            || budget_s > 86_400.0
+        {
             return bad(
                 "`measure` needs sides of 1 to 4096 pixels and a budget above 0 and at most 86400 s".into()
             );

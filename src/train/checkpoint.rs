@@ -65,11 +65,11 @@ pub struct State {
 
 /// What identifies a run: a checkpoint is only resumed by the same settings on the same images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunIdentity {
+pub(super) struct RunIdentity {
     /// SHA-256 of the settings as TOML.
-    pub settings_sha256: String,
+    pub(super) settings_sha256: String,
     /// SHA-256 over all images.
-    pub images_sha256: String,
+    pub(super) images_sha256: String,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -16,6 +16,8 @@ pub use adam::{Adam, AdamSettings};
 pub use checkpoint::{CheckpointError, State};
 pub use init::kaiming_uniform;
 pub use log::{LogRecord, read as read_log};
-pub use run::{Error, Outcome, Progress, StageOutcome, Stopped, Training, folder, gradients, train};
+pub use run::{
+    Error, Outcome, Progress, StageOutcome, Stopped, Training, Validate, folder, gradients, train,
+};
 pub use sampler::{Batch, Sampler};
 pub use settings::{Settings, SettingsError, StageSettings, TrainOn, paper_stage};

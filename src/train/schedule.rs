@@ -4,30 +4,30 @@ use super::settings::StageSettings;
 
 /// The shape of one stage on a given number of images.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule<'a> {
+pub(super) struct Schedule<'a> {
     stage: &'a StageSettings,
     /// Patches in an epoch.
-    pub patches_per_epoch: u64,
+    pub(super) patches_per_epoch: u64,
 }
 
 impl<'a> Schedule<'a> {
     /// The schedule of `stage` on `images` training images.
-    pub fn new(stage: &'a StageSettings, images: usize) -> Self {
+    pub(super) fn new(stage: &'a StageSettings, images: usize) -> Self {
         Self { stage, patches_per_epoch: (images as u64 * stage.crops_per_image as u64).max(1) }
     }
 
     /// Steps in the stage. Batches run on over the end of an epoch; only the stage's last may see a few patches of an epoch too many.
-    pub fn steps(&self) -> u64 {
+    pub(super) fn steps(&self) -> u64 {
         (self.stage.epochs * self.patches_per_epoch).div_ceil(self.stage.batch as u64)
     }
 
     /// The epoch, from 0, in which a step's first patch lies.
-    pub fn epoch(&self, step: u64) -> u64 {
+    pub(super) fn epoch(&self, step: u64) -> u64 {
         step * self.stage.batch as u64 / self.patches_per_epoch
     }
 
     /// The learning rate of a step: multiplied by the decay factor at each milestone, as PyTorch's `MultiStepLR`.
-    pub fn rate(&self, step: u64) -> f64 {
+    pub(super) fn rate(&self, step: u64) -> f64 {
         let epoch = self.epoch(step);
         let passed = self.stage.decay_at_epochs.iter().filter(|&&milestone| epoch >= milestone).count();
         self.stage.rate * self.stage.decay_factor.powi(passed as i32)

@@ -30,7 +30,7 @@ impl<T: Float> Network<T> {
     /// # Errors
     /// [`EngineError::Weight`] when one is missing or misshapen.
     pub fn new(graph: Graph, weights: &Named<T>) -> Result<Self, EngineError> {
-        let weights = bind(&graph, weights, |tensor| Ok(tensor))?;
+        let weights = bind(&graph, weights, Ok)?;
         Ok(Self { graph, weights, number: std::marker::PhantomData })
     }
 
