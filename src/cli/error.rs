@@ -119,7 +119,6 @@ exit_codes! {
     crate::graph::ShapeError => Usage,
     crate::graph::BuildError => Usage,
     crate::graph::fold::FoldError => Internal,
-    crate::train::SettingsError => Usage,
 }
 
 /// The exit code of an error whose variants differ. Every variant is named, so that a new one has to be thought about.
@@ -138,6 +137,7 @@ exit_code_by_variant! {
     EngineError: of_engine,
     UpscaleError: of_upscale,
     equivalence::Error: of_equivalence,
+    train::SettingsError: of_settings,
     train::Error: of_train,
     manifest::Error: of_manifest,
     measure::Error: of_measure,
@@ -179,9 +179,18 @@ fn of_equivalence(error: &equivalence::Error) -> ExitCode {
     }
 }
 
+fn of_settings(error: &train::SettingsError) -> ExitCode {
+    use train::SettingsError as E;
+    match error {
+        E::File(_) => ExitCode::Data,
+        E::Parse { .. } | E::Value { .. } | E::Architecture { .. } => ExitCode::Usage,
+    }
+}
+
 fn of_train(error: &train::Error) -> ExitCode {
     match error {
-        train::Error::Settings(_) | train::Error::Build(_) => ExitCode::Usage,
+        train::Error::Settings(error) => of_settings(error),
+        train::Error::Build(_) => ExitCode::Usage,
         train::Error::Checkpoint(CheckpointError::OtherRun { .. }) => ExitCode::Usage,
         train::Error::Checkpoint(CheckpointError::File(_) | CheckpointError::Weights(_)) => ExitCode::Data,
         train::Error::File(_) | train::Error::NoImages => ExitCode::Data,

@@ -29,7 +29,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
     args.compute.checked()?;
-    let settings = super::reproduce::read_settings(&args.settings)?;
+    let settings = RunSettings::read(&args.settings)?;
     let Some(training) = &settings.training else {
         return Err(CliError::usage(format!(
             "`{}` has no [training]: it takes released weights",

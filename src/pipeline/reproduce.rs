@@ -128,17 +128,7 @@ pub fn reproduce(
     watcher: &mut dyn Watcher,
 ) -> Result<Reproduced, Error> {
     let _lock = RunLock::take(run)?;
-    let settings_path = run.join("settings.toml");
-    let text = settings.to_toml()?;
-    match settings_path.exists() {
-        true => {
-            if fsio::read_limited(&settings_path, SETTINGS_LIMIT_BYTES)? != text.as_bytes() {
-                let asked = format!("profile `{}`", settings.profile);
-                return Err(Error::OtherSettings { folder: run.to_path_buf(), asked });
-            }
-        }
-        false => fsio::write(&settings_path, text.as_bytes())?,
-    }
+    keep_settings(run, settings)?;
     let names = stage_names(settings);
     let folders = Folders::of(settings, data);
     let mut walk = Walk {
@@ -158,8 +148,19 @@ pub fn reproduce(
     Ok(Reproduced { ran: walk.ran, records: walk.records })
 }
 
-/// Settings files are short.
-const SETTINGS_LIMIT_BYTES: u64 = 1 << 20;
+/// Saves the settings of a new run; those of a known one must mean the same, however they are written.
+fn keep_settings(run: &Path, settings: &RunSettings) -> Result<(), Error> {
+    let path = run.join("settings.toml");
+    if !path.exists() {
+        return Ok(fsio::write(&path, settings.to_toml()?.as_bytes())?);
+    }
+    let known = RunSettings::read(&path).map_err(train::Error::from)?;
+    if known != *settings {
+        let asked = format!("profile `{}`", settings.profile);
+        return Err(Error::OtherSettings { folder: run.to_path_buf(), asked });
+    }
+    Ok(())
+}
 
 /// A copy of released weights, byte for byte: their hash identifies them.
 const RELEASED_FILE: &str = "released.pth";
