@@ -168,6 +168,7 @@ fn of_engine(error: &EngineError) -> ExitCode {
 fn of_upscale(error: &UpscaleError) -> ExitCode {
     match error {
         UpscaleError::Engine(error) => of_engine(error),
+        UpscaleError::Load(error) => of_load(error),
         UpscaleError::Quantise(_) | UpscaleError::Imaging(_) => ExitCode::Data,
     }
 }
@@ -175,6 +176,7 @@ fn of_upscale(error: &UpscaleError) -> ExitCode {
 fn of_equivalence(error: &equivalence::Error) -> ExitCode {
     match error {
         equivalence::Error::Engine(error) => of_engine(error),
+        equivalence::Error::Load(error) => of_load(error),
         equivalence::Error::Fold(_) => ExitCode::Internal,
     }
 }

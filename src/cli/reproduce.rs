@@ -7,7 +7,6 @@ use indicatif::ProgressBar;
 
 use super::common::{ComputeArgs, interrupted, note, progress_bar};
 use super::{CliError, output};
-use crate::fsio;
 use crate::interrupt::Interrupt;
 use crate::pipeline::{self, Profile, RunSettings, Watcher, reproduce};
 use crate::report;
