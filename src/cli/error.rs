@@ -89,8 +89,17 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The alternate form of anyhow prints the whole chain on one line.
-        write!(f, "{:#}", self.source)
+        // The whole chain on one line. Many messages end with their cause's already; it is not said twice.
+        let mut told = self.source.to_string();
+        write!(f, "{told}")?;
+        for cause in self.source.chain().skip(1) {
+            let cause = cause.to_string();
+            if !told.ends_with(&cause) {
+                write!(f, ": {cause}")?;
+            }
+            told = cause;
+        }
+        Ok(())
     }
 }
 
