@@ -6,7 +6,7 @@ use std::path::Path;
 use super::materials::Folders;
 use super::provenance;
 use super::reproduce::{Error, ModelFile};
-use super::settings::{Profile, RunSettings};
+use super::settings::{DataSettings, Profile, RunSettings};
 use super::stage::StageRecord;
 use super::stages::inspection_file;
 use crate::compliance::Verdict;
@@ -99,11 +99,17 @@ fn read<A: Artefact>(run: &Path, file: &str) -> Item<A> {
     fsio::read_json(&run.join(file)).map_err(|error| Absent::because(error.to_string()))
 }
 
-/// The name of the image set: the manifest's where the images are those of a set it names, else the folder's own.
+/// The name of the image set: the manifest's where the folders are those of DIV2K validation as the profiles name them, else the settings' own. Scores on any
+/// other images must not stand beside the published ones.
 fn image_set(context: &Context<'_>) -> String {
-    match context.settings.data {
-        super::settings::DataSettings::Folders { .. } => "div2k-valid".into(),
-        super::settings::DataSettings::Generated => context.folders.valid.name.clone(),
+    let official = Profile::Verify.settings().map(|settings| settings.data);
+    match (&context.settings.data, official) {
+        (DataSettings::Folders { valid, .. }, Ok(DataSettings::Folders { valid: official, .. }))
+            if *valid == official =>
+        {
+            "div2k-valid".into()
+        }
+        _ => context.folders.valid.name.clone(),
     }
 }
 
