@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use esr::imaging::{self, Border, RgbImage};
 use esr::models::{self, Architecture};
@@ -78,6 +78,29 @@ impl Place {
             }
         }
         place.write("tiny.toml", settings().as_bytes());
+        place
+    }
+
+    /// A place with the tiny data set and a finished run of it in `run`. The run is made once for all tests and copied, times of change included, because
+    /// a run depends on those of its images.
+    pub(crate) fn with_finished_run() -> Self {
+        let program = fs::metadata(env!("CARGO_BIN_EXE_esr")).unwrap().modified().unwrap();
+        let built = program.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let lock = fs::File::create(shared.join("finished-run.lock")).unwrap();
+        lock.lock().unwrap();
+        let whole = shared.join("finished-run").join(built.to_string());
+        if !whole.exists() {
+            // One of an earlier build, if any.
+            let _ = fs::remove_dir_all(shared.join("finished-run"));
+            let place = Self::with_data();
+            place.write("run/settings.toml", settings().as_bytes());
+            place.esr("reproduce --run run").ok();
+            fs::create_dir(shared.join("finished-run")).unwrap();
+            copy(place.folder.path(), &whole);
+        }
+        let place = Self::new();
+        copy(&whole.join("."), place.folder.path());
         place
     }
 
@@ -175,6 +198,11 @@ impl Place {
         }
         files
     }
+}
+
+/// Copies a folder with its times.
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
 /// The most that anything waited for may take; far above what it does take.
