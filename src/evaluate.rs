@@ -23,7 +23,7 @@ pub enum Error {
         /// The LR image.
         path: PathBuf,
         /// Why.
-        source: UpscaleError,
+        source: Box<UpscaleError>,
     },
     /// SR and HR cannot be compared.
     #[error("cannot compare the SR image of `{lr}` with `{hr}`: {source}")]
@@ -72,7 +72,7 @@ pub fn evaluate(
             grey.push(pair.name.clone());
         }
         let sr = upscaler.upscale(&lr.image);
-        let sr = sr.map_err(|source| Error::Upscale { path: pair.lr.clone(), source })?;
+        let sr = sr.map_err(|source| Error::Upscale { path: pair.lr.clone(), source: Box::new(source) })?;
         let score = score(&pair.name, &sr, &hr.image, scale);
         let compare = |source| Error::Compare { lr: pair.lr.clone(), hr: pair.hr.clone(), source };
         scores.push(score.map_err(compare)?);

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use super::common::ComputeArgs;
 use super::{CliError, ExitCode, output};
 use crate::dataset::{self, demo};
-use crate::engine::equivalence::{CollapseProof, collapsed_weights, compare};
-use crate::graph::collapse;
+use crate::engine::equivalence::{CollapseProof, collapse_with_proof};
 use crate::imaging::{self, RgbImage};
 use crate::models::{self, Model};
 
@@ -33,7 +32,6 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), CliError> {
     args.compute.checked()?;
     let model = Model::load(&args.model)?;
-    let expanded = model.weights()?;
     let real = match &args.lr {
         Some(folder) => {
             let list = dataset::list_images(folder)?;
@@ -42,16 +40,14 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
         None => vec![demo::lr_image(demo::Split::Valid, 0)?],
     };
-    let collapsed = collapse(&model.graph);
-    let architecture = model.architecture.collapsed();
-    let names = [model.architecture.to_string(), architecture.to_string()];
-    let proof = compare(names, &model.graph, &collapsed, expanded, &real)?;
+    let collapsed = collapse_with_proof(&model, &real)?;
+    let proof = &collapsed.proof;
     if proof.equal {
-        models::save(&args.out, &architecture, &collapsed_weights(&collapsed, expanded)?)?;
+        models::save(&args.out, &collapsed.architecture, &collapsed.weights)?;
     }
     match args.json {
-        true => output::json(&proof)?,
-        false => output::result(&render(&proof, &args))?,
+        true => output::json(proof)?,
+        false => output::result(&render(proof, &args))?,
     }
     match proof.equal {
         true => Ok(()),

@@ -93,7 +93,7 @@ impl ComputeArgs {
 
 /// Settings of the C library and of candle that must be made before the first thread starts. The reference engine allocates and frees many
 /// large arrays a step; by default each one is mapped and unmapped, and the page faults take as long as the arithmetic.
-fn prepare_process() {
+pub fn prepare_process() {
     #[cfg(target_env = "gnu")]
     {
         /// Arrays below this size come from the heap, which keeps what is freed.

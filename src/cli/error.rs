@@ -89,8 +89,17 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The alternate form of anyhow prints the whole chain on one line.
-        write!(f, "{:#}", self.source)
+        // The whole chain on one line. Many messages end with their cause's already; it is not said twice.
+        let mut told = self.source.to_string();
+        write!(f, "{told}")?;
+        for cause in self.source.chain().skip(1) {
+            let cause = cause.to_string();
+            if !told.ends_with(&cause) {
+                write!(f, ": {cause}")?;
+            }
+            told = cause;
+        }
+        Ok(())
     }
 }
 
@@ -119,7 +128,6 @@ exit_codes! {
     crate::graph::ShapeError => Usage,
     crate::graph::BuildError => Usage,
     crate::graph::fold::FoldError => Internal,
-    crate::train::SettingsError => Usage,
 }
 
 /// The exit code of an error whose variants differ. Every variant is named, so that a new one has to be thought about.
@@ -138,6 +146,7 @@ exit_code_by_variant! {
     EngineError: of_engine,
     UpscaleError: of_upscale,
     equivalence::Error: of_equivalence,
+    train::SettingsError: of_settings,
     train::Error: of_train,
     manifest::Error: of_manifest,
     measure::Error: of_measure,
@@ -168,6 +177,7 @@ fn of_engine(error: &EngineError) -> ExitCode {
 fn of_upscale(error: &UpscaleError) -> ExitCode {
     match error {
         UpscaleError::Engine(error) => of_engine(error),
+        UpscaleError::Load(error) => of_load(error),
         UpscaleError::Quantise(_) | UpscaleError::Imaging(_) => ExitCode::Data,
     }
 }
@@ -175,13 +185,23 @@ fn of_upscale(error: &UpscaleError) -> ExitCode {
 fn of_equivalence(error: &equivalence::Error) -> ExitCode {
     match error {
         equivalence::Error::Engine(error) => of_engine(error),
+        equivalence::Error::Load(error) => of_load(error),
         equivalence::Error::Fold(_) => ExitCode::Internal,
+    }
+}
+
+fn of_settings(error: &train::SettingsError) -> ExitCode {
+    use train::SettingsError as E;
+    match error {
+        E::File(_) => ExitCode::Data,
+        E::Parse { .. } | E::Value { .. } | E::Architecture { .. } => ExitCode::Usage,
     }
 }
 
 fn of_train(error: &train::Error) -> ExitCode {
     match error {
-        train::Error::Settings(_) | train::Error::Build(_) => ExitCode::Usage,
+        train::Error::Settings(error) => of_settings(error),
+        train::Error::Build(_) => ExitCode::Usage,
         train::Error::Checkpoint(CheckpointError::OtherRun { .. }) => ExitCode::Usage,
         train::Error::Checkpoint(CheckpointError::File(_) | CheckpointError::Weights(_)) => ExitCode::Data,
         train::Error::File(_) | train::Error::NoImages => ExitCode::Data,

@@ -10,7 +10,6 @@ use crate::engine::upscaler::Upscaler;
 use crate::evaluate::evaluate;
 use crate::metrics::Evaluation;
 use crate::models::Model;
-use crate::weights::StateDict;
 
 /// Arguments of `esr evaluate`.
 #[derive(clap::Args, Debug)]
@@ -65,17 +64,12 @@ pub fn run(args: Args) -> Result<(), CliError> {
     Ok(())
 }
 
-/// A model that can upscale: a network with weights, or bicubic.
+/// A loaded model ready to upscale; what was remarkable about its file is said.
 pub(super) fn upscaler(model: &Model) -> Result<Upscaler, CliError> {
-    let none = StateDict::new();
-    let weights = match model.graph.parameters().is_empty() {
-        true => &none,
-        false => model.weights()?,
-    };
     for text in &model.notes {
         note(&format!("note: {text}"));
     }
-    Ok(Upscaler::new(&model.graph, weights)?)
+    Ok(Upscaler::of_model(model)?)
 }
 
 fn render(evaluation: &Evaluation) -> String {

@@ -80,8 +80,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
         precision: "f32".into(),
         threads: compute.threads,
     };
-    let upscaler = upscaler(&model)?;
-    let beside = baseline.as_ref().map(self::upscaler).transpose()?;
+    let upscaler = Upscaler::of_model(&model)?;
+    let beside = baseline.as_ref().map(Upscaler::of_model).transpose()?;
     let timed = |upscaler| match &images {
         Some(images) => TimedModel::on_images(upscaler, images.clone()),
         None => TimedModel::on_size(upscaler, args.size.width, args.size.height),
@@ -110,18 +110,11 @@ pub fn run(args: Args) -> Result<(), CliError> {
 
 /// A model that can be timed: an architecture gets weights nobody trained, which take the same time.
 fn load(spec: &str) -> Result<Model, CliError> {
-    let mut model = Model::load(spec)?;
-    if model.weights.is_none() {
-        if !model.graph.parameters().is_empty() {
-            note(&format!("note: `{spec}` is timed with random weights"));
-        }
-        model.weights = Some(train::kaiming_uniform(&model.graph, 1));
+    let model = Model::load(spec)?;
+    if model.weights.is_none() && !model.graph.parameters().is_empty() {
+        note(&format!("note: `{spec}` is timed with random weights"));
     }
-    Ok(model)
-}
-
-fn upscaler(model: &Model) -> Result<Upscaler, CliError> {
-    Ok(Upscaler::new(&model.graph, model.weights()?)?)
+    Ok(train::untrained(model))
 }
 
 fn lr_images(folder: &Path) -> Result<Vec<(String, RgbImage)>, CliError> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CliError, output};
-use crate::pipeline::{RunLock, package_from};
+use crate::pipeline::{RunLock, RunSettings, package_from};
 
 /// Arguments of `esr package`.
 #[derive(clap::Args, Debug)]
@@ -20,7 +20,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
-    let settings = super::reproduce::read_settings(&args.run.join("settings.toml"))?;
+    let settings = RunSettings::read(&args.run.join("settings.toml"))?;
     let _lock = RunLock::take(&args.run)?;
     let archive = args.out.unwrap_or_else(|| args.run.join("submission.zip"));
     let packaged = package_from(&args.run, &args.data, &settings, &archive)?;

@@ -7,7 +7,6 @@ use indicatif::ProgressBar;
 
 use super::common::{ComputeArgs, interrupted, note, progress_bar};
 use super::{CliError, output};
-use crate::fsio;
 use crate::interrupt::Interrupt;
 use crate::pipeline::{self, Profile, RunSettings, Watcher, reproduce};
 use crate::report;
@@ -40,7 +39,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let run = args.run.clone().unwrap_or_else(default_run);
     let saved = run.join("settings.toml");
     let (settings, origin) = match args.profile {
-        None if saved.exists() => (read_settings(&saved)?, saved.display().to_string()),
+        None if saved.exists() => (RunSettings::read(&saved)?, saved.display().to_string()),
         profile => {
             let profile = profile.unwrap_or(Profile::Demo);
             (profile.settings()?, format!("profile {profile}"))
@@ -68,16 +67,6 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let report = report::files::read(&run)?;
     output::result(&summary(&report, &run, start.elapsed().as_secs_f64()))?;
     Ok(())
-}
-
-/// Reads a settings file.
-pub(super) fn read_settings(path: &Path) -> Result<RunSettings, CliError> {
-    /// Settings files are short.
-    const LIMIT_BYTES: u64 = 1 << 20;
-    let bytes = fsio::read_limited(path, LIMIT_BYTES)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| CliError::usage(format!("`{}` is not UTF-8, so no settings file", path.display())))?;
-    Ok(RunSettings::parse(&text, &path.display().to_string())?)
 }
 
 fn summary(report: &report::Report, run: &Path, seconds: f64) -> String {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::common::{ComputeArgs, interrupted, note};
 use super::reproduce::TrainingBar;
 use super::{CliError, output};
-use crate::fsio;
 use crate::interrupt::Interrupt;
 use crate::pipeline::{self, RunLock, RunSettings, load_training};
 
@@ -29,7 +28,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
     args.compute.checked()?;
-    let settings = super::reproduce::read_settings(&args.settings)?;
+    let settings = RunSettings::read(&args.settings)?;
     let Some(training) = &settings.training else {
         return Err(CliError::usage(format!(
             "`{}` has no [training]: it takes released weights",
@@ -38,7 +37,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     };
     let signals = Interrupt::install()?;
     let _lock = RunLock::take(&args.run)?;
-    keep_settings(&args, &settings)?;
+    pipeline::keep_settings(&args.run, &settings, &format!("`{}`", args.settings.display()))?;
     let architecture = training.architecture(&args.settings.display().to_string())?;
     let material = load_training(&settings, &args.data, architecture.graph()?.scale())?;
     let mut bar = TrainingBar::new();
@@ -63,11 +62,4 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Saves the settings beside what they determine; running from the copy repeats the run.
-fn keep_settings(args: &Args, settings: &RunSettings) -> Result<(), CliError> {
-    let path = args.run.join("settings.toml");
-    let text = settings.to_toml().map_err(CliError::usage)?;
-    Ok(fsio::write(&path, text.as_bytes())?)
 }

@@ -8,9 +8,10 @@ use super::upscaler::to_nchw;
 use crate::array::Array;
 use crate::fsio::Artefact;
 use crate::graph::Graph;
-use crate::graph::collapse::Collapsed;
+use crate::graph::collapse::{Collapsed, collapse};
 use crate::graph::fold::{FoldError, Named};
 use crate::imaging::RgbImage;
+use crate::models::{Architecture, LoadError, Model};
 use crate::random::Random;
 use crate::weights::StateDict;
 
@@ -37,6 +38,33 @@ pub enum Error {
     /// Folding failed.
     #[error(transparent)]
     Fold(#[from] FoldError),
+    /// The model has no weights.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// A collapsed model that has not been written yet.
+#[derive(Clone, Debug)]
+pub struct CollapsedModel {
+    /// Its architecture.
+    pub architecture: Architecture,
+    /// Its weights: folded in f64, rounded once to f32.
+    pub weights: StateDict,
+    /// How it compares with the expanded model.
+    pub proof: CollapseProof,
+}
+
+/// Collapses a model and compares both forms on random images and on the real LR images given.
+///
+/// # Errors
+/// [`Error`] when the model has no weights or either form cannot run.
+pub fn collapse_with_proof(model: &Model, real: &[RgbImage]) -> Result<CollapsedModel, Error> {
+    let weights = model.weights()?;
+    let collapsed = collapse(&model.graph);
+    let architecture = model.architecture.collapsed();
+    let names = [model.architecture.to_string(), architecture.to_string()];
+    let proof = compare(names, &model.graph, &collapsed, weights, real)?;
+    Ok(CollapsedModel { architecture, weights: collapsed_weights(&collapsed, weights)?, proof })
 }
 
 /// The largest absolute differences between both forms: the artefact `collapse.json`.

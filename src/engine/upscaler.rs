@@ -6,6 +6,7 @@ use crate::array::Array;
 use crate::graph::{Graph, Op};
 use crate::imaging::{self, RgbImage};
 use crate::metrics;
+use crate::models::{LoadError, Model};
 use crate::weights::StateDict;
 
 /// Why an image could not be upscaled.
@@ -14,6 +15,9 @@ pub enum UpscaleError {
     /// The network could not run.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The model has no weights.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// Its output is no image, e.g. not a number.
     #[error(transparent)]
     Quantise(#[from] metrics::Error),
@@ -47,6 +51,16 @@ impl Upscaler {
             Kind::Network { network, data_range: graph.data_range() }
         };
         Ok(Self { kind, scale: graph.scale() })
+    }
+
+    /// Prepares a loaded model.
+    ///
+    /// # Errors
+    /// [`UpscaleError::Load`] when the model needs weights and has none.
+    pub fn of_model(model: &Model) -> Result<Self, UpscaleError> {
+        let none = StateDict::new();
+        let weights = if model.graph.parameters().is_empty() { &none } else { model.weights()? };
+        Ok(Self::new(&model.graph, weights)?)
     }
 
     /// Upscaling factor.

@@ -66,7 +66,7 @@ pub enum LoadError {
         /// The architecture it was recognised as.
         architecture: String,
         /// Every tensor that is missing, unexpected or misshapen.
-        source: StrictError,
+        source: Box<StrictError>,
     },
     /// Weights are needed, and the model has none.
     #[error("`{0}` is an architecture without weights: name a .pth, .pt or .safetensors file instead")]
@@ -119,7 +119,7 @@ impl Model {
         weights::strict(expected, &checkpoint.tensors).map_err(|source| LoadError::Strict {
             path: path.to_path_buf(),
             architecture: architecture.to_string(),
-            source,
+            source: Box::new(source),
         })?;
         let identity =
             ModelIdentity { architecture: architecture.to_string(), weights_sha256: Some(checkpoint.sha256) };

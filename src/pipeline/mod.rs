@@ -16,7 +16,7 @@ mod stages;
 pub use lock::{LockError, RunLock};
 pub use materials::{Error as MaterialsError, MissingData, TrainingMaterial, load_training};
 pub use package::{Error as PackageError, Packaged, package_from};
-pub use reproduce::{Error, Reproduced, Watcher, reproduce};
+pub use reproduce::{Error, Reproduced, Watcher, keep_settings, reproduce};
 pub use settings::{DataSettings, FolderPair, MeasureSettings, PackageSettings, Profile, RunSettings};
 pub use stage::{StageError, StageRecord};
 pub use stages::train_model;

@@ -52,7 +52,8 @@ pub(super) fn write(context: &Context<'_>) -> Result<(), Error> {
         .iter()
         .filter_map(|name| read(run, &format!("paper/{}", inspection_file(name))).ok())
         .collect();
-    let set = |evaluation: Evaluation| SetEvaluation { image_set: image_set(context), evaluation };
+    let set =
+        |evaluation: Evaluation| SetEvaluation { image_set: image_set(context, &evaluation), evaluation };
     let bicubic = read::<Evaluation>(run, "evaluation-bicubic.json");
     let evaluations: Vec<SetEvaluation> =
         [&evaluation, &bicubic].into_iter().filter_map(|item| item.clone().ok()).map(set).collect();
@@ -99,12 +100,11 @@ fn read<A: Artefact>(run: &Path, file: &str) -> Item<A> {
     fsio::read_json(&run.join(file)).map_err(|error| Absent::because(error.to_string()))
 }
 
-/// The name of the image set: the manifest's where the images are those of a set it names, else the folder's own.
-fn image_set(context: &Context<'_>) -> String {
-    match context.settings.data {
-        super::settings::DataSettings::Folders { .. } => "div2k-valid".into(),
-        super::settings::DataSettings::Generated => context.folders.valid.name.clone(),
-    }
+/// The name of the image set that was evaluated: the manifest's where the images have exactly its names, else the folders' own.
+fn image_set(context: &Context<'_>, evaluation: &Evaluation) -> String {
+    let names: Vec<&str> = evaluation.images.iter().map(|image| image.name.as_str()).collect();
+    let known = context.paper.images.iter().find(|(_, set)| set.names() == names);
+    known.map_or_else(|| context.folders.valid.name.clone(), |(id, _)| id.clone())
 }
 
 fn ratio(measurement: &Measurement) -> Option<RuntimeRatio> {
@@ -196,7 +196,7 @@ fn training(context: &Context<'_>) -> Result<Option<TrainingSummary>, Error> {
             base_rate: stage.rate,
             rate_schedule: format!("x{} at epochs {}", stage.decay_factor, milestones.join(", ")),
             final_loss: lines().next_back().map(|line| line.loss),
-            padded_images: lines().next_back().map_or(0, |line| line.padded_patches),
+            padded_patches: lines().next_back().map_or(0, |line| line.padded_patches),
             seconds: None,
         }
     });

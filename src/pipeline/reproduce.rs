@@ -78,7 +78,7 @@ pub enum Error {
     #[error("`{file}` has SHA-256 {found}, expected {expected}: delete it and fetch it again")]
     Checksum { file: PathBuf, expected: String, found: String },
     #[error(
-        "`{folder}` holds a run with other settings than {asked}: choose another directory with --run, or leave out --profile to go on with its own"
+        "`{folder}` holds a run with other settings (its settings.toml) than {asked}: choose another directory with --run, or go on with the run's own"
     )]
     OtherSettings { folder: PathBuf, asked: String },
 }
@@ -128,17 +128,7 @@ pub fn reproduce(
     watcher: &mut dyn Watcher,
 ) -> Result<Reproduced, Error> {
     let _lock = RunLock::take(run)?;
-    let settings_path = run.join("settings.toml");
-    let text = settings.to_toml()?;
-    match settings_path.exists() {
-        true => {
-            if fsio::read_limited(&settings_path, SETTINGS_LIMIT_BYTES)? != text.as_bytes() {
-                let asked = format!("profile `{}`", settings.profile);
-                return Err(Error::OtherSettings { folder: run.to_path_buf(), asked });
-            }
-        }
-        false => fsio::write(&settings_path, text.as_bytes())?,
-    }
+    keep_settings(run, settings, &format!("profile `{}`", settings.profile))?;
     let names = stage_names(settings);
     let folders = Folders::of(settings, data);
     let mut walk = Walk {
@@ -158,8 +148,22 @@ pub fn reproduce(
     Ok(Reproduced { ran: walk.ran, records: walk.records })
 }
 
-/// Settings files are short.
-const SETTINGS_LIMIT_BYTES: u64 = 1 << 20;
+/// Saves the settings in the run directory, beside what they determine: running from the copy repeats the run. Settings that are there already must say
+/// the same, however they are written, and are left as they are. `asked` is what to call the settings in the message.
+///
+/// # Errors
+/// [`Error::OtherSettings`] when the directory belongs to a run with other settings.
+pub fn keep_settings(run: &Path, settings: &RunSettings, asked: &str) -> Result<(), Error> {
+    let path = run.join("settings.toml");
+    if !path.exists() {
+        return Ok(fsio::write(&path, settings.to_toml()?.as_bytes())?);
+    }
+    let saved = RunSettings::read(&path).map_err(train::Error::from)?;
+    match saved == *settings {
+        true => Ok(()),
+        false => Err(Error::OtherSettings { folder: run.to_path_buf(), asked: asked.to_owned() }),
+    }
+}
 
 /// A copy of released weights, byte for byte: their hash identifies them.
 const RELEASED_FILE: &str = "released.pth";

@@ -3,10 +3,11 @@
 //! A profile is a settings file that ships with the program. A run saves its settings as `settings.toml`, and running from that file repeats the run.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fsio;
 use crate::train::{self, SettingsError};
 
 /// The version of the format.
@@ -146,7 +147,26 @@ pub struct PackageSettings {
     pub description: String,
 }
 
+/// Settings files are short.
+const FILE_LIMIT_BYTES: u64 = 1 << 20;
+
 impl RunSettings {
+    /// Reads and checks a settings file.
+    ///
+    /// # Errors
+    /// [`SettingsError`] naming the file, and the key at fault.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let bytes = fsio::read_limited(path, FILE_LIMIT_BYTES)?;
+        let file = path.display().to_string();
+        let Ok(text) = String::from_utf8(bytes) else {
+            return Err(SettingsError::Value {
+                file,
+                problem: "it is not UTF-8, so no settings file".into(),
+            });
+        };
+        Self::parse(&text, &file)
+    }
+
     /// Reads and checks settings. `file` is their name for messages.
     ///
     /// # Errors

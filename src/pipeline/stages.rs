@@ -7,12 +7,12 @@ use super::reproduce::{Error, Watcher};
 use super::settings::{MeasureSettings, ReleasedSettings};
 use crate::dataset::{self, LoadedPair, Pair};
 use crate::engine::EngineError;
-use crate::engine::equivalence::{self, CollapseProof, collapsed_weights};
+use crate::engine::equivalence;
 use crate::engine::timed::TimedModel;
 use crate::engine::upscaler::Upscaler;
 use crate::evaluate::evaluate;
 use crate::fsio;
-use crate::graph::{Graph, collapse};
+use crate::graph::Graph;
 use crate::imaging;
 use crate::interrupt::Signal;
 use crate::measure::{self, Plan, Protocol, Setup, Subject};
@@ -24,9 +24,6 @@ use crate::weights::StateDict;
 /// The paper's model before and after collapsing, and the challenge's baseline.
 pub(super) const PAPER_EXPANDED: &str = "imdn:blocks=7,branches=1x1";
 pub(super) const BASELINE: &str = "imdn:blocks=8";
-
-/// Seed of the weights of models that are measured but not trained: the time of a forward pass does not depend on them.
-const UNTRAINED_SEED: u64 = 1;
 
 /// Trains, and writes `model.safetensors` when all steps are done.
 ///
@@ -71,24 +68,19 @@ pub(super) fn validation_psnr(
     Ok((!pairs.is_empty()).then(|| sum / pairs.len() as f64))
 }
 
-/// Collapses a model and proves it on the LR images given.
+/// Collapses a model and proves it on the LR images given; a model that fails its proof is not written.
 pub(super) fn collapse_model(
     model: &Model,
     real: &[imaging::RgbImage],
     target: &Path,
     proof_path: &Path,
-) -> Result<CollapseProof, Error> {
-    let expanded = model.weights()?;
-    let collapsed = collapse(&model.graph);
-    let architecture = model.architecture.collapsed();
-    let names = [model.architecture.to_string(), architecture.to_string()];
-    let proof = equivalence::compare(names, &model.graph, &collapsed, expanded, real)?;
-    fsio::write_json(proof_path, &proof)?;
-    if !proof.equal {
-        return Err(Error::CollapseDiffers { max_abs_difference: proof.max_abs_difference });
+) -> Result<(), Error> {
+    let collapsed = equivalence::collapse_with_proof(model, real)?;
+    fsio::write_json(proof_path, &collapsed.proof)?;
+    if !collapsed.proof.equal {
+        return Err(Error::CollapseDiffers { max_abs_difference: collapsed.proof.max_abs_difference });
     }
-    models::save(target, &architecture, &collapsed_weights(&collapsed, expanded)?)?;
-    Ok(proof)
+    Ok(models::save(target, &collapsed.architecture, &collapsed.weights)?)
 }
 
 /// The most bytes that released weights may have; those of the challenge have a few megabytes.
@@ -141,7 +133,7 @@ pub(super) fn evaluate_both(
     for (model, save, file) in
         [(&model, Some(sr.as_path()), "evaluation.json"), (&bicubic, None, "evaluation-bicubic.json")]
     {
-        let upscaler = upscaler(model)?;
+        let upscaler = Upscaler::of_model(model)?;
         let name = model.identity.architecture.clone();
         let total = pairs.len() as u64;
         let mut done = 0;
@@ -154,20 +146,9 @@ pub(super) fn evaluate_both(
     Ok(())
 }
 
-fn upscaler(model: &Model) -> Result<Upscaler, Error> {
-    let none = StateDict::new();
-    let weights = match model.graph.parameters().is_empty() {
-        true => &none,
-        false => model.weights()?,
-    };
-    Ok(Upscaler::new(&model.graph, weights)?)
-}
-
 /// An architecture with weights that nobody trained, for measuring.
 pub(super) fn untrained(architecture: &str) -> Result<Model, Error> {
-    let mut model = Model::load(architecture)?;
-    model.weights = Some(train::kaiming_uniform(&model.graph, UNTRAINED_SEED));
-    Ok(model)
+    Ok(train::untrained(Model::load(architecture)?))
 }
 
 /// Measures a model beside the baseline by protocol `steady`, and writes the measurement and its log.
@@ -179,7 +160,8 @@ pub(super) fn measure_steady(
     clocks: &Path,
 ) -> Result<(), Error> {
     let baseline = untrained(BASELINE)?;
-    let (candidate_upscaler, baseline_upscaler) = (upscaler(model)?, upscaler(&baseline)?);
+    let (candidate_upscaler, baseline_upscaler) =
+        (Upscaler::of_model(model)?, Upscaler::of_model(&baseline)?);
     let mut candidate = TimedModel::on_size(&candidate_upscaler, settings.width, settings.height);
     let mut beside = TimedModel::on_size(&baseline_upscaler, settings.width, settings.height);
     let plan = Plan::new(Protocol::Steady, settings.budget_s)?;
@@ -200,7 +182,7 @@ pub(super) fn measure_ntire(
     threads: usize,
     target: &Path,
 ) -> Result<(), Error> {
-    let upscaler = upscaler(model)?;
+    let upscaler = Upscaler::of_model(model)?;
     let mut images = Vec::new();
     for path in dataset::list_images(&folders.valid.lr)?.images {
         images.push((dataset::lr_stem(&path, upscaler.scale())?, imaging::decode_file(&path)?.image));

@@ -81,7 +81,7 @@ pub(super) fn published_training(weights_sha256: &str) -> TrainingSummary {
         base_rate: 2e-4,
         rate_schedule: "x0.5 at epochs 200, 400, 450, 475".to_owned(),
         final_loss: Some(0.021),
-        padded_images: 0,
+        padded_patches: 0,
         seconds: Some(40_000.0),
     };
     TrainingSummary {

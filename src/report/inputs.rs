@@ -260,8 +260,8 @@ pub struct TrainingStage {
     pub rate_schedule: String,
     /// Mean L1 loss of the last reporting interval; `None` when no step was taken.
     pub final_loss: Option<f64>,
-    /// Training images that were smaller than a patch and were zero-padded.
-    pub padded_images: u64,
+    /// Patches zero-padded up to the end of this stage, because their image is smaller than the patch.
+    pub padded_patches: u64,
     /// How long it took, s.
     pub seconds: Option<f64>,
 }

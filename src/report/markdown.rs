@@ -262,7 +262,7 @@ fn training_table(training: &TrainingSummary) -> String {
         ("batch", Right),
         ("learning rate", Left),
         ("final loss", Right),
-        ("padded images", Right),
+        ("padded patches", Right),
         ("time", Right),
     ];
     let mut grid = Grid::new(&columns);
@@ -275,7 +275,7 @@ fn training_table(training: &TrainingSummary) -> String {
             stage.batch.to_string(),
             format!("{:e}, {}", stage.base_rate, stage.rate_schedule),
             stage.final_loss.map_or(NONE.to_owned(), |loss| format!("{loss:.5}")),
-            count(stage.padded_images),
+            count(stage.padded_patches),
             stage.seconds.map_or(NONE.to_owned(), seconds),
         ]);
     }
@@ -474,7 +474,7 @@ fn settings(report: &Report) -> String {
         let source = match setting.source {
             SettingSource::Paper => "the paper",
             SettingSource::Assumed => "assumed",
-            SettingSource::Profile => "the profile (smaller than the paper)",
+            SettingSource::Profile => "the profile, unlike the paper",
             SettingSource::User => "the user",
         };
         grid.row([

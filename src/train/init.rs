@@ -3,6 +3,7 @@
 use crate::array::Array;
 use crate::graph::Graph;
 use crate::graph::fold::Named;
+use crate::models::Model;
 use crate::random::Random;
 
 /// Key of the random stream for initial weights, beside the seed.
@@ -28,4 +29,15 @@ pub fn kaiming_uniform(graph: &Graph, seed: u64) -> Named<f32> {
         }
     }
     weights
+}
+
+/// Seed of the weights of models that are only timed.
+const UNTRAINED_SEED: u64 = 1;
+
+/// The model with weights that nobody trained, if it has none: the time of a forward pass does not depend on them.
+pub fn untrained(mut model: Model) -> Model {
+    if model.weights.is_none() {
+        model.weights = Some(kaiming_uniform(&model.graph, UNTRAINED_SEED));
+    }
+    model
 }

@@ -14,7 +14,7 @@ mod settings;
 
 pub use adam::{Adam, AdamSettings};
 pub use checkpoint::{CheckpointError, State};
-pub use init::kaiming_uniform;
+pub use init::{kaiming_uniform, untrained};
 pub use log::{LogRecord, read as read_log};
 pub use run::{
     Error, Outcome, Progress, StageOutcome, Stopped, Training, Validate, folder, gradients, train,

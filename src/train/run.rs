@@ -44,7 +44,7 @@ pub enum Error {
     NoImages,
     /// The loss is infinite or not a number.
     #[error(
-        "the loss became {loss} at step {step} of stage `{stage}` with rate {rate}; nothing after the last good checkpoint ({checkpoint}) \
+        "the loss became {loss} at step {step} of stage `{stage}` with rate {rate:e}; nothing after the last good checkpoint ({checkpoint}) \
          is kept: lower the rate, or look at the images"
     )]
     NotFinite {

@@ -67,6 +67,9 @@ pub struct StageSettings {
 /// Settings that make no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] crate::fsio::Error),
     /// Not TOML, or an unknown or missing key.
     #[error("`{file}` is not a valid settings file: {source}")]
     Parse {

@@ -1,1 +1,13 @@
 //! The product from outside: one test binary, one module a subject, so that the library is linked once.
+//!
+//! Every test runs the binary in a temporary folder of its own with relative paths, so that whole outputs can be compared. Nothing sleeps for longer than
+//! a poll needs, and nothing is asked of the wall clock.
+
+mod collapse;
+mod help;
+mod inspect;
+mod place;
+mod published;
+mod quality;
+mod reproduce;
+mod train;

@@ -1,0 +1,45 @@
+# Every target works from a fresh clone. `make` alone lists them.
+PROFILE ?= demo
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+ESR := $(CARGO_TARGET_DIR)/release/esr
+SKIPPED := $(abspath $(CARGO_TARGET_DIR))/skipped-tests.txt
+
+.PHONY: help build reproduce test check fmt lint doc bench clean cargo
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+cargo:
+	@command -v cargo >/dev/null || { \
+	  echo "cargo is missing; this line installs it: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
+
+build: cargo ## Build the program: target/release/esr
+	cargo build --release --locked
+
+reproduce: build ## Walk the whole way from data to report (PROFILE=demo, verify or paper)
+	$(ESR) reproduce --profile $(PROFILE)
+
+test: cargo ## Run all tests (set ESR_REFERENCE to the reference data to run those that need it)
+	@mkdir -p $(CARGO_TARGET_DIR) && rm -f $(SKIPPED)
+	@if cargo nextest --version >/dev/null 2>&1; \
+	  then ESR_SKIP_LOG=$(SKIPPED) cargo nextest run --locked; \
+	  else ESR_SKIP_LOG=$(SKIPPED) cargo test --locked; fi
+	@if [ -s $(SKIPPED) ]; then echo "skipped, because ESR_REFERENCE is not set:"; sort -u $(SKIPPED); fi
+
+check: fmt lint doc test ## Everything CI runs: formatting, lints, documentation, tests
+
+fmt: cargo
+	cargo fmt --check
+
+lint: cargo
+	cargo clippy --locked --all-targets -- -D warnings
+
+doc: cargo
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+bench: cargo ## Time the hot paths: the model beside its baseline, a training step, resizing, scoring
+	cargo bench --locked --bench hot_paths
+
+clean: ## Remove everything built and every run; data stays
+	rm -rf $(CARGO_TARGET_DIR) runs
