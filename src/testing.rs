@@ -89,3 +89,38 @@ impl Golden {
         RgbImage::new(tensor.shape()[1], tensor.shape()[0], tensor.data().to_vec()).unwrap()
     }
 }
+
+/// Says what was measured, then demands that it stays within the bound.
+pub(crate) fn assert_within(what: &str, measured: f64, bound: f64) {
+    eprintln!("{what}: {measured:.2e}, bound {bound:.0e}");
+    assert!(measured <= bound, "{what}: {measured:e} is above {bound:e}");
+}
+
+/// The largest absolute difference.
+pub(crate) fn largest_difference<A: Float, B: Float>(a: &Array<A>, b: &Array<B>) -> f64 {
+    assert_eq!(a.shape(), b.shape());
+    let differences = a.data().iter().zip(b.data()).map(|(a, b)| (a.wide() - b.wide()).abs());
+    differences
+        .fold(0.0, |worst, difference| if difference.is_nan() { f64::NAN } else { worst.max(difference) })
+}
+
+/// The largest difference of any array, relative to the array's largest value.
+pub(crate) fn largest_relative<A: Float, B: Float>(found: &Named<A>, expected: &Named<B>) -> f64 {
+    assert!(found.keys().eq(expected.keys()), "{:?} and {:?}", found.keys(), expected.keys());
+    let relative = |(a, b): (&Array<A>, &Array<B>)| {
+        let largest = b.data().iter().fold(0.0f64, |largest, value| largest.max(value.wide().abs()));
+        largest_difference(a, b) / largest.max(f64::MIN_POSITIVE)
+    };
+    found.values().zip(expected.values()).map(relative).fold(0.0, f64::max)
+}
+
+/// Values in [0, 1) that follow from a seed.
+pub(crate) fn uniform<T: Float>(shape: impl Into<Vec<usize>>, seed: u64) -> Array<T> {
+    let mut random = crate::random::Random::new(&[seed]);
+    Array::filled(shape, ()).map(|()| T::of(random.uniform()))
+}
+
+/// The same arrays in f64.
+pub(crate) fn widen(arrays: &Named<f32>) -> Named<f64> {
+    arrays.iter().map(|(key, array)| (key.clone(), array.map(|&value| f64::from(value)))).collect()
+}
