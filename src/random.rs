@@ -10,19 +10,29 @@ pub struct Random {
 }
 
 /// The increment of SplitMix64: 2^64 divided by the golden ratio.
-const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(crate) const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The output function of SplitMix64.
-fn mix(mut z: u64) -> u64 {
+/// The output function of SplitMix64: a well-mixed permutation of the 64-bit numbers.
+pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// The upper 53 bits as a number in [0, 1).
+pub(crate) fn to_unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
 impl Random {
     /// The stream that `key` names.
     pub fn new(key: &[u64]) -> Self {
         let state = key.iter().fold(0, |state: u64, &part| mix(state.wrapping_add(GOLDEN_GAMMA) ^ mix(part)));
+        Self { state }
+    }
+
+    /// The plain SplitMix64 sequence after `state`, for numbers that are pinned by hashes of what is made from them.
+    pub(crate) fn from_state(state: u64) -> Self {
         Self { state }
     }
 
@@ -34,7 +44,7 @@ impl Random {
 
     /// A number in [0, 1) with 53 random bits.
     pub fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+        to_unit(self.bits())
     }
 
     /// A whole number in `0..bound` (0 for a bound of 0), unbiased to within 2⁻⁶⁴ · `bound`.
@@ -57,7 +67,7 @@ mod tests {
     #[test]
     fn splitmix64_gives_its_published_sequence() {
         // First outputs for seed 1234567 of the reference implementation in C by Sebastiano Vigna (splitmix64.c).
-        let mut random = Random { state: 1234567 };
+        let mut random = Random::from_state(1234567);
         assert_eq!(random.bits(), 6457827717110365317);
         assert_eq!(random.bits(), 3203168211198807973);
         assert_eq!(random.bits(), 9817491932198370423);

@@ -12,7 +12,7 @@ pub struct Args {
     /// The archive to audit.
     #[arg(value_name = "ZIP")]
     zip: PathBuf,
-    /// Expect exactly one result for each PNG in this folder of LR images, four times its size and named without `x4`.
+    /// Expect exactly one result for each PNG or BMP image in this folder of LR images, four times its size and named without `x4`.
     #[arg(long, value_name = "DIR", conflicts_with = "phase")]
     lr: Option<PathBuf>,
     /// Expect the official names of a phase: 0801.png to 0900.png, or 0901.png to 1000.png. Without this and --lr the set of images is

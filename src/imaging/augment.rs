@@ -75,14 +75,12 @@ pub fn augment(image: &RgbImage, augmentation: Augmentation) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{Golden, golden};
 
-    /// `f_augment.safetensors` holds the results of the official `augment_img` on a 5x3 image (`make_golden.py`, part f).
+    /// `f_augment.safetensors` holds the results of the official `augment_img` on a 5x3 image.
     #[test]
     fn all_modes_equal_the_official_ones() {
-        let Some(path) = crate::testing::reference("golden/f_augment.safetensors") else {
-            return;
-        };
-        let golden = crate::imaging::testdata::Golden::open(&path);
+        let golden = Golden::open(&golden("f_augment.safetensors"));
         for augmentation in Augmentation::ALL {
             let expected = golden.image(&format!("mode{}", augmentation.mode()));
             let found = augment(&golden.image("src"), augmentation);

@@ -734,9 +734,7 @@ mod tests {
             )
             .contains("does not give valid PSNR")
         );
-        assert!(
-            refused("schema = 1", "schema 1").starts_with("`manifest/paper.toml` is not a valid manifest")
-        );
+        assert!(refused("schema = 1", "schema 1").starts_with("`manifest/paper.toml` is not valid"));
     }
 
     #[test]

@@ -76,7 +76,7 @@ mod tests {
     /// Part a of `make_golden.py`: float outputs of the official models and the PNGs the official `tensor2uint` made of them.
     #[test]
     fn official_outputs_are_quantised_alike() {
-        use crate::imaging::testdata::Golden;
+        use crate::testing::Golden;
         for case in
             ["div2k0901_sr_baseline", "div2k0901_sr_team26", "butterfly_sr_baseline", "butterfly_sr_team26"]
         {
@@ -84,10 +84,8 @@ mod tests {
                 return;
             };
             let expected = crate::imaging::decode_file(&path).unwrap().image;
-            let floats = Golden::open(&path.with_extension("safetensors")).bytes("sr");
-            let floats: Vec<f32> =
-                floats.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-            let found = quantise(&floats, expected.width(), expected.height(), 1.0).unwrap();
+            let floats = Golden::open(&path.with_extension("safetensors")).array::<f32>("sr");
+            let found = quantise(floats.data(), expected.width(), expected.height(), 1.0).unwrap();
             assert_eq!(found.pixels(), expected.pixels(), "{case}");
         }
     }

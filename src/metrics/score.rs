@@ -62,19 +62,29 @@ pub(super) fn same_size(sr: &RgbImage, hr: &RgbImage) -> Result<(usize, usize), 
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::imaging::testdata::Golden;
     use crate::imaging::{Border, decode_file, upscale_bicubic};
     use crate::metrics::{psnr_rgb, psnr_y, ssim_rgb, ssim_y};
-    use crate::testing::reference;
+    use crate::testing::{Golden, golden, reference};
 
-    /// Part d of `make_golden.py`: the official `calculate_psnr` and `calculate_ssim`, printed with 9 decimals.
+    /// The official `calculate_psnr` and `calculate_ssim`, printed with 9 decimals: black against white, and noise.
     #[test]
     fn official_values_are_reproduced() {
-        let Some(path) = reference("golden/d_metrics.safetensors") else {
-            return;
-        };
-        let golden = Golden::open(&path);
+        check(&golden("d_metrics.safetensors"), 4);
+    }
+
+    /// The same on crops of photographs and of what models make of them.
+    #[test]
+    fn official_values_of_photographs_are_reproduced() {
+        if let Some(path) = reference("golden/d_metrics.safetensors") {
+            check(&path, 18);
+        }
+    }
+
+    fn check(path: &Path, comparisons: usize) {
+        let golden = Golden::open(path);
         let json = std::fs::read(path.with_extension("json")).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
         let mut compared = 0;
@@ -109,7 +119,7 @@ mod tests {
                 compared += 1;
             }
         }
-        assert_eq!(compared, 18);
+        assert_eq!(compared, comparisons);
     }
 
     /// The bicubic baseline of Set5 x4, a published number: mean RGB PSNR 26.6947 dB with the upscaling of MATLAB.

@@ -82,7 +82,7 @@ pub(super) fn write(context: &Context<'_>) -> Result<(), Error> {
         training.ok_or_else(|| Absent::because("this profile takes released weights and trains nothing"));
     inputs.settings = settings(context.settings)?;
     inputs.provenance = Ok(Provenance {
-        tool_version: provenance::tool(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: provenance::commit(),
         run_id: run_id(context)?,
         started_utc: None,

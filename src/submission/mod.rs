@@ -21,7 +21,7 @@ mod validate;
 
 use std::path::PathBuf;
 
-pub use expectation::{Expectation, Phase, result_stem};
+pub use expectation::{Expectation, Phase};
 pub use findings::{Counts, Finding, Report, Severity};
 pub use package::{build, sha256sums, write};
 pub use readme::Readme;
@@ -40,6 +40,9 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] fsio::Error),
+    /// The folder of LR images could not be listed, or an image in it not be read.
+    #[error(transparent)]
+    Lr(#[from] crate::dataset::Error),
     /// The file is no zip archive, or one whose list of members cannot be found.
     #[error("cannot open `{path}` as a zip archive: {reason}")]
     NotAnArchive {

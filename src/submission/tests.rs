@@ -374,14 +374,35 @@ fn the_lr_folder_must_be_clear() {
     let folder = tempfile::tempdir().unwrap();
     let resolve =
         || Expectation::Lr(folder.path().to_path_buf()).resolve().map_err(|error| error.to_string());
-    assert!(resolve().unwrap_err().contains("no PNG images"));
+    assert!(resolve().unwrap_err().contains("holds no PNG or BMP image"));
     fsio::write(&folder.path().join("0801x4.png"), &image(2, 3)).unwrap();
     fsio::write(&folder.path().join("list.txt"), b"").unwrap();
     assert_eq!(resolve().unwrap().problems.len(), 1);
     fsio::write(&folder.path().join("0801.png"), &image(2, 3)).unwrap();
     assert!(resolve().unwrap_err().contains("same result name"));
     let absent = Expectation::Lr(folder.path().join("absent"));
-    assert!(matches!(absent.resolve(), Err(Error::File(_))));
+    assert!(matches!(absent.resolve(), Err(Error::Lr(_))));
+}
+
+/// The set is the one that `esr upscale` works on, so both formats and any case of the extension count.
+#[test]
+fn bmp_images_are_expected_too() {
+    let folder = tempfile::tempdir().unwrap();
+    fsio::write(&folder.path().join("0801x4.png"), &image(2, 3)).unwrap();
+    // The smallest BMP: both headers, then 2 bottom-up rows of 1 pixel, padded to 4 bytes.
+    let mut bmp = b"BM".to_vec();
+    for field in [62u32, 0, 54, 40, 1, 2, 24 << 16 | 1, 0, 8, 0, 0, 0, 0] {
+        bmp.extend(field.to_le_bytes());
+    }
+    bmp.extend([0; 8]);
+    fsio::write(&folder.path().join("babyx4.BMP"), &bmp).unwrap();
+    let expected = Expectation::Lr(folder.path().to_path_buf()).resolve().unwrap();
+    let images: Vec<_> = expected.images.unwrap().into_iter().collect();
+    assert_eq!(images, [("0801.png".to_owned(), Some((8, 12))), ("baby.png".to_owned(), Some((4, 8)))]);
+    assert!(expected.problems.is_empty());
+    fsio::write(&folder.path().join("broken.bmp"), b"BM").unwrap();
+    let message = Expectation::Lr(folder.path().to_path_buf()).resolve().unwrap_err().to_string();
+    assert!(message.contains("broken.bmp"), "{message}");
 }
 
 #[test]

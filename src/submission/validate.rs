@@ -15,7 +15,7 @@ use crate::fsio;
 ///
 /// # Errors
 /// [`Error::File`] when a file cannot be read, [`Error::NotAnArchive`] when the list of members cannot be found or read,
-/// [`Error::Expectation`] when the LR folder does not say what to expect.
+/// [`Error::Lr`] and [`Error::Expectation`] when the LR folder does not say what to expect.
 pub fn validate(path: &Path, expectation: &Expectation) -> Result<Report, Error> {
     let expected = expectation.resolve()?;
     let file = fsio::io_context(File::open(path), "open", path)?;

@@ -11,21 +11,22 @@ const STREAM: u64 = 0x1417;
 
 /// PyTorch's default for `Conv2d`: weight and bias uniform in ±1/√(fan-in). The paper does not state its initialisation.
 ///
-/// Every tensor has a random stream of its own, so that adding a branch does not change the others' values.
+/// Every tensor has a random stream of its own, keyed by its name, so that adding a branch does not change the others' values.
 pub fn kaiming_uniform(graph: &Graph, seed: u64) -> Named<f32> {
     let mut weights = Named::new();
-    for (index, (node, conv)) in graph.convolutions().enumerate() {
+    for (node, conv) in graph.convolutions() {
         let fan_in = conv.weight_shape()[1..].iter().product::<usize>();
         let bound = 1.0 / (fan_in as f64).sqrt();
-        let mut fill = |key: String, shape: Vec<usize>, part: u64| {
-            let mut random = Random::new(&[seed, STREAM, index as u64, part]);
+        let mut fill = |key: String, shape: Vec<usize>| {
+            let name = key.bytes().map(u64::from);
+            let mut random = Random::new(&[seed, STREAM].into_iter().chain(name).collect::<Vec<_>>());
             let values =
                 Array::filled(shape, 0.0f32).map(|_| ((random.uniform() * 2.0 - 1.0) * bound) as f32);
             weights.insert(key, values);
         };
-        fill(node.weight_key(), conv.weight_shape().to_vec(), 0);
+        fill(node.weight_key(), conv.weight_shape().to_vec());
         if conv.bias {
-            fill(node.bias_key(), vec![conv.out_channels], 1);
+            fill(node.bias_key(), vec![conv.out_channels]);
         }
     }
     weights

@@ -11,6 +11,8 @@ mod run;
 mod sampler;
 mod schedule;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use adam::{Adam, AdamSettings};
 pub use checkpoint::{CheckpointError, State};

@@ -64,7 +64,7 @@ pub fn generate(split: Split, index: usize) -> RgbImage {
         Split::Train => 0x7261_696e_0000_0000u64,
         Split::Valid => 0x7661_6c69_0000_0000u64,
     };
-    let mut random = random::Random::new(random::mix(first.wrapping_add(index as u64)));
+    let mut random = random::Random::of_scene(first, index);
     let mut canvas = canvas::Canvas::new(SIZE.0, SIZE.1);
     scene::draw(index, &mut canvas, &mut random);
     canvas.render()

@@ -1,0 +1,424 @@
+//! Training against PyTorch, against a plain f64 twin, and against itself after an interruption.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+
+use super::checkpoint::{self, CheckpointError, RunIdentity};
+use super::*;
+use crate::dataset::LoadedPair;
+use crate::engine::reference::{Network, loss_and_gradients};
+use crate::graph::fold::Named;
+use crate::graph::{Collapsed, Graph, collapse};
+use crate::imaging::{Border, RgbImage, downscale};
+use crate::interrupt::Signal;
+use crate::models::Architecture;
+use crate::testing::{Golden, assert_within, golden, largest_difference, largest_relative, uniform, widen};
+
+/// The model of `c_tiny_clb.safetensors`.
+const TINY: &str = "imdn:blocks=2,channels=16,distilled=4,branches=1x1";
+
+fn tiny() -> (Graph, Collapsed) {
+    let graph = TINY.parse::<Architecture>().unwrap().graph().unwrap();
+    let collapsed = collapse(&graph);
+    (graph, collapsed)
+}
+
+fn golden_batch(golden: &Golden) -> Batch {
+    Batch { lr: golden.array("lr"), hr: golden.array("hr"), padded_patches: 0 }
+}
+
+fn losses(key: &str) -> Vec<f64> {
+    let json = fs::read(golden("c_tiny_clb.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    json[key].as_array().unwrap().iter().map(|loss| loss.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn loss_and_gradients_are_pytorchs_in_f32() {
+    let golden = Golden::open(&golden("c_tiny_clb.safetensors"));
+    let ((graph, collapsed), batch) = (tiny(), golden_batch(&golden));
+    let weights = golden.group::<f32>("init");
+    let expected = golden.group::<f32>("grad");
+    for (form, folded) in [("expanded", None), ("folded", Some(&collapsed))] {
+        let found = gradients(&graph, folded, &weights, &batch).unwrap();
+        let forward = golden.array::<f32>("forward");
+        assert_within(&format!("{form} forward"), largest_difference(&found.sr, &forward), FORWARD_F32);
+        assert_within(&format!("{form} loss"), (found.loss - losses("losses_f32")[0]).abs(), LOSS_F32);
+        let worst = largest_relative(&found.gradients, &expected);
+        assert_within(&format!("{form} gradients"), worst, GRADIENT_F32);
+    }
+}
+
+#[test]
+fn loss_and_gradients_are_pytorchs_in_f64() {
+    let golden_f32 = Golden::open(&golden("c_tiny_clb.safetensors"));
+    let golden_f64 = Golden::open(&golden("c_tiny_clb_f64.safetensors"));
+    let (graph, collapsed) = tiny();
+    let weights = golden_f32.group::<f64>("init");
+    let (lr, hr) = (golden_f32.array::<f64>("lr"), golden_f32.array::<f64>("hr"));
+    let expected = golden_f64.group::<f64>("grad");
+    let expanded = loss_and_gradients(&graph, &weights, &lr, &hr).unwrap();
+    assert_within("forward", largest_difference(&expanded.sr, &golden_f64.array::<f64>("forward")), 1e-14);
+    assert_within("loss", (expanded.loss - losses("losses_f64")[0]).abs(), 1e-14);
+    assert_within("gradients", largest_relative(&expanded.gradients, &expected), 1e-12);
+    let folded = collapsed.weights(&weights).unwrap();
+    let on_folded = loss_and_gradients(&collapsed.graph, &folded, &lr, &hr).unwrap();
+    let back = collapsed.backward(&weights, on_folded.gradients).unwrap();
+    assert_within("folded gradients", largest_relative(&back, &expected), 1e-12);
+}
+
+#[test]
+fn ten_steps_of_adam_are_pytorchs() {
+    let golden = Golden::open(&golden("c_tiny_clb.safetensors"));
+    let ((graph, collapsed), batch) = (tiny(), golden_batch(&golden));
+    for (form, folded) in [("expanded", None), ("folded", Some(&collapsed))] {
+        let mut weights = golden.group::<f32>("init");
+        let mut adam = Adam::new(AdamSettings::default(), &weights);
+        for (step, expected_loss) in (1..=10).zip(losses("losses_f32")) {
+            let result = gradients(&graph, folded, &weights, &batch).unwrap();
+            assert!((result.loss - expected_loss).abs() < LOSS_F32, "{form}, step {step}: {}", result.loss);
+            adam.update(&mut weights, &result.gradients, 2e-4);
+            if let 1 | 2 | 10 = step {
+                let expected = golden.group::<f32>(&format!("adam{step}"));
+                let worst = weights.iter().map(|(key, found)| largest_difference(found, &expected[key]));
+                let worst = worst.fold(0.0, f64::max);
+                assert_within(&format!("{form}, weights after {step}"), worst, WEIGHTS_F32);
+            }
+        }
+        let moments = [("adam10_exp_avg", &adam.first_moment), ("adam10_exp_avg_sq", &adam.second_moment)];
+        for (name, found) in moments {
+            let worst = largest_relative(found, &golden.group::<f32>(name));
+            assert_within(&format!("{form} {name}"), worst, GRADIENT_F32);
+        }
+        let sr = Network::new(graph.clone(), &weights).unwrap().forward(&batch.lr).unwrap();
+        let expected = golden.array::<f32>("forward_after10");
+        assert_within(&format!("{form} forward after 10"), largest_difference(&sr, &expected), AFTER_10_F32);
+    }
+}
+
+#[test]
+fn the_collapsed_model_is_pytorchs() {
+    let golden = Golden::open(&golden("c_tiny_clb.safetensors"));
+    let ((_, collapsed), batch) = (tiny(), golden_batch(&golden));
+    let folded = collapsed.weights(&golden.group::<f32>("init")).unwrap();
+    // Two numbers are added once: nothing is left to rounding order.
+    assert_eq!(folded, golden.group::<f32>("collapsed"));
+    let found = loss_and_gradients(&collapsed.graph, &folded, &batch.lr, &batch.hr).unwrap();
+    let expected = golden.array::<f32>("forward_collapsed");
+    assert_within("forward", largest_difference(&found.sr, &expected), FORWARD_F32);
+    let worst = largest_relative(&found.gradients, &golden.group::<f32>("collapsed_grad"));
+    assert_within("gradients", worst, GRADIENT_F32);
+}
+
+/// Bounds for f32 against PyTorch; each stands about three times above what was measured, and the figures are of the size of PyTorch's own distance
+/// from f64 (3.3e-7 forward, 7.7e-7 gradients, 1.1e-7 weights).
+const FORWARD_F32: f64 = 1e-6;
+const LOSS_F32: f64 = 3e-7;
+const GRADIENT_F32: f64 = 3e-6;
+const WEIGHTS_F32: f64 = 5e-7;
+const AFTER_10_F32: f64 = 1.5e-6;
+
+#[test]
+fn adam_is_its_definition() {
+    let settings = AdamSettings { beta1: 0.8, beta2: 0.99, epsilon: 1e-6 };
+    let start = uniform::<f32>([40], 1);
+    let mut weights = Named::from([("w".to_owned(), start.clone()), ("still".to_owned(), start.clone())]);
+    let mut adam = Adam::new(settings, &weights);
+    let (mut plain, mut m, mut v) = (start.map(|&w| f64::from(w)).into_data(), [0.0f64; 40], [0.0f64; 40]);
+    for step in 1..=20 {
+        let gradient = uniform::<f32>([40], 100 + step as u64).map(|&g| g - 0.4);
+        adam.update(&mut weights, &Named::from([("w".to_owned(), gradient.clone())]), 1e-2);
+        for (index, &g) in gradient.data().iter().enumerate() {
+            let g = f64::from(g);
+            m[index] = 0.8 * m[index] + 0.2 * g;
+            v[index] = 0.99 * v[index] + 0.01 * g * g;
+            let (m_hat, v_hat) =
+                (m[index] / (1.0 - 0.8f64.powi(step)), v[index] / (1.0 - 0.99f64.powi(step)));
+            plain[index] -= 1e-2 * m_hat / (v_hat.sqrt() + 1e-6);
+        }
+    }
+    assert_eq!(adam.updates, 20);
+    assert_eq!(weights["still"], start);
+    let plain = crate::array::Array::new([40], plain).unwrap();
+    assert_within("weights after 20 steps", largest_difference(&weights["w"], &plain), 1e-6);
+}
+
+#[test]
+fn initial_weights_are_in_pytorchs_range_and_fill_it() {
+    let (graph, _) = tiny();
+    let weights = kaiming_uniform(&graph, 1);
+    assert_eq!(weights, kaiming_uniform(&graph, 1));
+    assert_ne!(weights, kaiming_uniform(&graph, 2));
+    for (node, conv) in graph.convolutions() {
+        let bound = 1.0 / ((conv.in_channels * conv.kernel * conv.kernel) as f32).sqrt();
+        let values = weights[&node.weight_key()].data();
+        let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        assert!(largest <= bound && largest > 0.9 * bound, "{}: {largest} of {bound}", node.name);
+        assert!(weights[&node.bias_key()].data().iter().all(|value| value.abs() <= bound));
+    }
+}
+
+#[test]
+fn a_branch_more_leaves_the_other_initial_weights_alone() {
+    let weights = |text: &str| kaiming_uniform(&text.parse::<Architecture>().unwrap().graph().unwrap(), 5);
+    let expanded = weights(TINY);
+    for (key, plain) in weights("imdn:blocks=2,channels=16,distilled=4") {
+        assert_eq!(expanded[&key], plain, "{key}");
+    }
+}
+
+/// Two smooth images with a little texture.
+fn images() -> Vec<LoadedPair> {
+    let image = |number: usize| {
+        let pixel = |at: usize| {
+            let (x, y) = (at % 48, at / 48);
+            [(x * 5 + number) as u8, (y * 5) as u8, ((x * y) / (7 + number)) as u8]
+        };
+        let hr = RgbImage::new(48, 48, (0..48 * 48).flat_map(pixel).collect()).unwrap();
+        LoadedPair { name: number.to_string(), lr: downscale(&hr, 4, Border::Mirror).unwrap(), hr }
+    };
+    vec![image(1), image(2)]
+}
+
+fn settings(rate: f64, train_on: TrainOn) -> Settings {
+    let stage = |name: &str, patch_lr| StageSettings {
+        batch: 2,
+        epochs: 3,
+        crops_per_image: 1,
+        rate,
+        decay_at_epochs: vec![1],
+        ..paper_stage(name, patch_lr)
+    };
+    Settings {
+        schema: 1,
+        architecture: "imdn:blocks=1,channels=6,distilled=2,branches=1x1".into(),
+        seed: 3,
+        train_on,
+        checkpoint_every_steps: 2,
+        validate_every_steps: 2,
+        log_every_steps: 2,
+        adam: AdamSettings::default(),
+        stages: vec![stage("stage 1", 8), stage("stage 2", 10)],
+    }
+}
+
+#[derive(Default)]
+struct Watch {
+    warnings: Vec<String>,
+}
+
+impl Progress for Watch {
+    fn stage(&mut self, _name: &str, _done: u64, _total: u64) {}
+    fn step(&mut self, _stage_step: u64, _loss: f64, _rate: f64, _valid_psnr_db: Option<f64>) {}
+    fn warn(&mut self, message: &str) {
+        self.warnings.push(message.to_owned());
+    }
+}
+
+fn run(
+    settings: &Settings,
+    folder: &Path,
+    watch: &mut Watch,
+    interrupted: &dyn Fn() -> Option<Signal>,
+) -> Result<Outcome, Error> {
+    let images = images();
+    let training = Training { settings, images: &images, images_sha256: "i".into(), folder };
+    train(&training, &mut |_, _| Ok(Some(30.0)), watch, interrupted)
+}
+
+#[test]
+fn a_run_that_was_interrupted_ends_with_the_same_bits() {
+    let settings = settings(1e-3, TrainOn::Folded);
+    let whole = tempfile::tempdir().unwrap();
+    let expected = run(&settings, whole.path(), &mut Watch::default(), &|| None).unwrap();
+    assert_eq!((expected.stopped, expected.resumed_from), (Stopped::Finished, None));
+    assert_eq!(expected.stages.iter().map(|stage| stage.steps).collect::<Vec<_>>(), [3, 3]);
+    // After the first step, in the middle of a stage, at its end, and at the very end.
+    for steps in [1, 2, 3, 5, 6] {
+        let folder = tempfile::tempdir().unwrap();
+        let left = Cell::new(steps);
+        let stop = || {
+            left.set(left.get() - 1);
+            (left.get() == 0).then_some(Signal::Terminate)
+        };
+        let first = run(&settings, folder.path(), &mut Watch::default(), &stop).unwrap();
+        assert_eq!(first.stopped, Stopped::Interrupted(Signal::Terminate));
+        let second = run(&settings, folder.path(), &mut Watch::default(), &|| None).unwrap();
+        assert_eq!((second.stopped, second.resumed_from), (Stopped::Finished, Some(steps)));
+        assert_eq!(second.weights, expected.weights, "interrupted after {steps}");
+        assert_eq!(read_log(folder.path()).unwrap(), read_log(whole.path()).unwrap());
+    }
+}
+
+#[test]
+fn folded_and_expanded_training_agree() {
+    let train_on = |train_on| {
+        let folder = tempfile::tempdir().unwrap();
+        run(&settings(1e-3, train_on), folder.path(), &mut Watch::default(), &|| None).unwrap().weights
+    };
+    let (folded, expanded) = (train_on(TrainOn::Folded), train_on(TrainOn::Expanded));
+    let start =
+        kaiming_uniform(&settings(1.0, TrainOn::Folded).architecture("s").unwrap().graph().unwrap(), 3);
+    assert!(largest_relative(&start, &expanded) > 1e-3, "training changed nothing");
+    // Adam divides by the gradient's size, so it magnifies rounding where a gradient is nearly zero.
+    assert_within("weights", largest_relative(&folded, &expanded), 1e-4);
+}
+
+#[test]
+fn a_loss_without_bounds_stops_the_run_and_keeps_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { checkpoint_every_steps: 1, ..settings(1e30, TrainOn::Folded) };
+    let error = run(&settings, folder.path(), &mut Watch::default(), &|| None).unwrap_err();
+    let Error::NotFinite { step, .. } = &error else { panic!("{error}") };
+    let last_good = folder.path().join(format!("step-{step:08}"));
+    assert!(error.to_string().contains(&last_good.display().to_string()), "{error}");
+    assert!(*step >= 1);
+    let newest = fs::read_to_string(folder.path().join("LATEST")).unwrap();
+    assert!(newest.contains(&format!("step-{step:08}")), "{newest}");
+    // Whoever runs it again stops at the same place, with the checkpoint untouched.
+    let before = fs::read(last_good.with_extension("safetensors")).unwrap();
+    let again = run(&settings, folder.path(), &mut Watch::default(), &|| None).unwrap_err();
+    assert_eq!(again.to_string(), error.to_string());
+    assert_eq!(fs::read(last_good.with_extension("safetensors")).unwrap(), before);
+}
+
+#[test]
+fn nothing_to_train_on_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(1e-3, TrainOn::Folded);
+    let training =
+        Training { settings: &settings, images: &[], images_sha256: String::new(), folder: folder.path() };
+    let result = train(&training, &mut |_, _| Ok(None), &mut Watch::default(), &|| None);
+    assert!(matches!(result, Err(Error::NoImages)));
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit_of_a_step() {
+    let golden = Golden::open(&golden("c_tiny_clb.safetensors"));
+    let ((graph, collapsed), batch) = (tiny(), golden_batch(&golden));
+    let step = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut weights = golden.group::<f32>("init");
+            let mut adam = Adam::new(AdamSettings::default(), &weights);
+            let result = gradients(&graph, Some(&collapsed), &weights, &batch).unwrap();
+            adam.update(&mut weights, &result.gradients, 2e-4);
+            (result.loss, result.sr, result.gradients, weights, adam)
+        })
+    };
+    let one = step(1);
+    assert_eq!(step(3), one);
+}
+
+fn identity() -> RunIdentity {
+    RunIdentity { settings_sha256: "s".repeat(64), images_sha256: "i".repeat(64) }
+}
+
+fn state(step: u64) -> State {
+    let weights = Named::from([("a.weight".to_owned(), uniform::<f32>([2, 3, 1, 1], step))]);
+    let mut adam = Adam::new(AdamSettings::default(), &weights);
+    adam.updates = step;
+    adam.first_moment.insert("a.weight".to_owned(), uniform([2, 3, 1, 1], step + 100));
+    // The sum of 0.1 and 0.2 has no short decimal form.
+    State { stage: 1, stage_step: 2, step, padded_patches: 7, pending_loss: (0.1 + 0.2, 3), weights, adam }
+}
+
+fn load(folder: &Path, run: &RunIdentity) -> (Result<Option<State>, CheckpointError>, Vec<String>) {
+    let mut warnings = Vec::new();
+    let loaded = checkpoint::load(folder, run, AdamSettings::default(), &mut |text| warnings.push(text));
+    (loaded, warnings)
+}
+
+#[test]
+fn a_checkpoint_comes_back_bit_for_bit_and_two_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(load(folder.path(), &identity()).0.unwrap().is_none());
+    for step in [5, 10, 15] {
+        checkpoint::save(folder.path(), &identity(), &state(step)).unwrap();
+    }
+    let (loaded, warnings) = load(folder.path(), &identity());
+    assert_eq!(loaded.unwrap(), Some(state(15)));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let mut names: Vec<String> =
+        fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let expected = [10, 15].map(|s| [format!("step-{s:08}.json"), format!("step-{s:08}.safetensors")]);
+    assert_eq!(names, [vec!["LATEST".to_owned()], expected.concat()].concat());
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_aloud() {
+    for (file, spoil) in [
+        ("step-00000010.safetensors", 100),
+        ("step-00000010.safetensors", usize::MAX),
+        ("step-00000010.json", 3),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for step in [5, 10] {
+            checkpoint::save(folder.path(), &identity(), &state(step)).unwrap();
+        }
+        let path = folder.path().join(file);
+        let mut bytes = fs::read(&path).unwrap();
+        match bytes.get_mut(spoil) {
+            Some(byte) => *byte ^= 1,
+            // A file cut short in the middle.
+            None => bytes.truncate(bytes.len() / 2),
+        }
+        fs::write(&path, bytes).unwrap();
+        let (loaded, warnings) = load(folder.path(), &identity());
+        assert_eq!(loaded.unwrap(), Some(state(5)), "{file}");
+        assert_eq!(warnings.len(), 1, "{file}: {warnings:?}");
+        assert!(warnings[0].contains("step 10 is damaged"), "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_checkpoint_without_its_marker_does_not_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    for step in [5, 10] {
+        checkpoint::save(folder.path(), &identity(), &state(step)).unwrap();
+    }
+    fs::remove_file(folder.path().join("step-00000010.json")).unwrap();
+    let (loaded, warnings) = load(folder.path(), &identity());
+    assert_eq!((loaded.unwrap(), warnings.len()), (Some(state(5)), 0));
+}
+
+#[test]
+fn another_runs_checkpoint_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    checkpoint::save(folder.path(), &identity(), &state(5)).unwrap();
+    let other = RunIdentity { images_sha256: "o".repeat(64), ..identity() };
+    let message = load(folder.path(), &other).0.unwrap_err().to_string();
+    assert!(message.contains("other images (hash iiiiiiiiiiii, now oooooooooooo)"), "{message}");
+    let other = RunIdentity { settings_sha256: "o".repeat(64), ..identity() };
+    assert!(load(folder.path(), &other).0.unwrap_err().to_string().contains("other settings"));
+}
+
+#[test]
+fn the_log_drops_a_line_cut_short_but_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(1e-3, TrainOn::Expanded);
+    run(&settings, folder.path(), &mut Watch::default(), &|| None).unwrap();
+    let records = read_log(folder.path()).unwrap();
+    assert_eq!(records.iter().map(|record| record.step).collect::<Vec<_>>(), [2, 3, 4, 6]);
+    assert!(records.iter().all(|record| record.loss.is_finite() && record.valid_psnr_rgb_db == Some(30.0)));
+    let path = folder.path().join("metrics.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, &text[..text.len() - 9]).unwrap();
+    assert_eq!(read_log(folder.path()).unwrap(), records[..3]);
+    fs::write(&path, text.replacen("{\"step\":3", "{\"step\":x", 1)).unwrap();
+    assert!(read_log(folder.path()).unwrap_err().to_string().contains("training log"));
+}
+
+/// Rounding in f32 moves a gradient no further than f64 says it may: the fold's way back in f32 against f64.
+#[test]
+fn folded_gradients_in_f32_are_those_in_f64() {
+    let golden = Golden::open(&golden("c_tiny_clb.safetensors"));
+    let ((graph, collapsed), batch) = (tiny(), golden_batch(&golden));
+    let weights = kaiming_uniform(&graph, 9);
+    let found = gradients(&graph, Some(&collapsed), &weights, &batch).unwrap();
+    let (lr, hr) = (batch.lr.map(|&v| f64::from(v)), batch.hr.map(|&v| f64::from(v)));
+    let exact = loss_and_gradients(&graph, &widen(&weights), &lr, &hr).unwrap();
+    assert_within("gradients", largest_relative(&found.gradients, &exact.gradients), GRADIENT_F32);
+}
