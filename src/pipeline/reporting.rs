@@ -6,7 +6,7 @@ use std::path::Path;
 use super::materials::Folders;
 use super::provenance;
 use super::reproduce::{Error, ModelFile};
-use super::settings::{DataSettings, Profile, RunSettings};
+use super::settings::{Profile, RunSettings};
 use super::stage::StageRecord;
 use super::stages::inspection_file;
 use crate::compliance::Verdict;

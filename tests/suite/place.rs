@@ -305,6 +305,18 @@ pub(crate) fn settings_with(from: &str, to: &str) -> String {
     settings().replace(from, to)
 }
 
+/// Test runners hide what passing tests say, so `make test` collects the skips in the file that `ESR_SKIP_LOG` names and shows them at its end.
+fn log_skipped(relative: &str) {
+    use std::io::Write;
+    let thread = std::thread::current();
+    let line = format!("  {} (needs {relative})\n", thread.name().unwrap_or("a test"));
+    if let Some(path) = std::env::var_os("ESR_SKIP_LOG") {
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        log.and_then(|mut log| log.write_all(line.as_bytes()))
+            .expect("the log of skipped tests cannot be written");
+    }
+}
+
 /// A file or folder of the reference data, or `None` (said on standard error) where there is none. Not to be redistributed, so not part of the project.
 pub(crate) fn reference(relative: &str) -> Option<PathBuf> {
     match std::env::var_os("ESR_REFERENCE") {
@@ -315,6 +327,7 @@ pub(crate) fn reference(relative: &str) -> Option<PathBuf> {
         }
         _ => {
             eprintln!("skipped: needs `{relative}` of the reference data (set ESR_REFERENCE)");
+            log_skipped(relative);
             None
         }
     }

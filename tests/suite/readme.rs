@@ -13,7 +13,9 @@ fn commands() -> Vec<String> {
         text.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect();
     for row in text.lines().filter(|line| line.starts_with('|')) {
         let code = row.split('`').skip(1).step_by(2);
-        commands.extend(code.filter(|code| code.starts_with("esr ") || code.starts_with("make ")).map(str::to_owned));
+        commands.extend(
+            code.filter(|code| code.starts_with("esr ") || code.starts_with("make ")).map(str::to_owned),
+        );
     }
     commands
 }
@@ -26,7 +28,9 @@ fn every_command_is_understood() {
     for command in commands {
         let words: Vec<&str> = command.split_whitespace().collect();
         match words.as_slice() {
-            ["make", target, ..] => assert!(makefile.contains(&format!("\n{target}:")), "no target for `{command}`"),
+            ["make", target, ..] => {
+                assert!(makefile.contains(&format!("\n{target}:")), "no target for `{command}`")
+            }
             ["esr", ..] => {
                 if let Err(error) = Cli::try_parse_from(&words) {
                     panic!("`{command}`: {error}");
@@ -42,7 +46,8 @@ fn commands_that_need_no_files_run() {
     let mut ran = 0;
     for command in commands() {
         let words: Vec<&str> = command.split_whitespace().collect();
-        let needs_files = words.iter().any(|word| word.contains('/') || word.contains(".pth") || word.contains("Set5"));
+        let needs_files =
+            words.iter().any(|word| word.contains('/') || word.contains(".pth") || word.contains("Set5"));
         if words[0] != "esr" || needs_files || words.contains(&"submission.zip") {
             continue;
         }
