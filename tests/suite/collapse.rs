@@ -30,6 +30,7 @@ fn the_proof_is_printed() {
     let ran = place.esr("collapse m.safetensors --out c.safetensors");
     assert_eq!(ran.stderr, "");
     insta::assert_snapshot!("proof", masked(&ran.ok()));
+    place.pair("set", "b", 40, 44);
     insta::assert_snapshot!(
         "proof_on_real_images",
         masked(&place.esr("collapse m.safetensors --out c.safetensors --lr set/LR").ok())

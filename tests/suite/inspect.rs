@@ -23,9 +23,12 @@ fn the_graph_is_printed_on_request() {
     insta::assert_snapshot!("graph", graph);
 }
 
+/// A model; its parameters, FLOPs by the counter of 2022 and by fvcore, activations, and convolutions.
+type Counts = (&'static str, u64, Option<u64>, u64, u64, u64);
+
 /// Totals at 256x256. IMDN with 8 and 7 blocks, RFDN and RLFN: the results table of 2022, to the last integer by the organisers' own counter (2022) and
 /// fvcore (2024 on); 6, 5 and 4 blocks follow from the arithmetic: each block adds the same.
-const COUNTS: [(&str, u64, Option<u64>, u64, u64, u64); 7] = [
+const COUNTS: [Counts; 7] = [
     ("imdn:blocks=8", 893_936, Some(58_531_512_320), 58_430_849_024, 154_140_672, 43),
     ("imdn:blocks=7", 790_496, Some(51_757_711_360), 51_669_630_976, 136_314_880, 38),
     ("imdn:blocks=6", 687_056, Some(44_983_910_400), 44_908_412_928, 118_489_088, 33),

@@ -3,6 +3,13 @@
 //! Every test runs the binary in a temporary folder of its own with relative paths, so that whole outputs can be compared. Nothing sleeps for longer than
 //! a poll needs, and nothing is asked of the wall clock.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests fail by panicking, and say on standard error what they skip; helpers are no `#[test]` functions, which are exempt"
+)]
+
 mod collapse;
 mod help;
 mod inspect;
