@@ -9,6 +9,7 @@ use super::common::{ComputeArgs, Size, note};
 use super::{CliError, ExitCode, output};
 use crate::engine::timed::TimedModel;
 use crate::engine::upscaler::Upscaler;
+use crate::graph::shapes;
 use crate::imaging::{self, RgbImage};
 use crate::measure::{self, Measurement, Plan, Protocol, Setup, Subject, Timing, Validity};
 use crate::models::Model;
@@ -74,6 +75,12 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let model = load(&args.model)?;
     let baseline = args.baseline.as_deref().map(load).transpose()?;
     let images = args.lr.as_deref().map(lr_images).transpose()?;
+    if images.is_none() {
+        // A size that a model cannot take is a mistake in the command, not a failed measurement.
+        for model in [Some(&model), baseline.as_ref()].into_iter().flatten() {
+            shapes(&model.graph, args.size.width, args.size.height)?;
+        }
+    }
     let setup = Setup {
         device: "cpu".into(),
         engine: "reference".into(),

@@ -51,18 +51,29 @@ impl RunLock {
                 };
                 return Err(LockError::Held { folder: folder.to_path_buf(), holder });
             }
-            Err(TryLockError::Error(error)) => {
-                return Err(fsio::io_context::<()>(Err(error), "lock", &path).err().map_or_else(
-                    || LockError::Held { folder: folder.to_path_buf(), holder: String::new() },
-                    LockError::File,
-                ));
+            Err(TryLockError::Error(source)) => {
+                return Err(fsio::Error::Io { action: "lock", path, source }.into());
             }
         }
         // The content only serves the message above; the lock itself is the operating system's.
         fsio::io_context(file.set_len(0), "write", &path)?;
         fsio::io_context(write!(file, "process {}", std::process::id()), "write", &path)?;
+        sweep(folder)?;
         Ok(Self { _file: file })
     }
+}
+
+/// Removes what writers that were killed left behind: nobody else writes here while the lock is held.
+fn sweep(folder: &Path) -> Result<(), fsio::Error> {
+    for entry in fsio::io_context(std::fs::read_dir(folder), "list", folder)? {
+        let path = fsio::io_context(entry, "list", folder)?.path();
+        if path.is_dir() {
+            sweep(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "partial") {
+            fsio::io_context(std::fs::remove_file(&path), "remove", &path)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -76,6 +87,9 @@ mod tests {
         let message = RunLock::take(folder.path()).unwrap_err().to_string();
         assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
         drop(first);
+        let litter = folder.path().join("sr/0001.png.77.partial");
+        fsio::write(&litter, b"half").unwrap();
         RunLock::take(folder.path()).unwrap();
+        assert!(!litter.exists(), "what a killed writer left is removed");
     }
 }

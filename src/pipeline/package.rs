@@ -41,8 +41,11 @@ pub struct Packaged {
     pub report: Report,
 }
 
-/// Packs the SR images of a run with a readme into `archive`, writes `SHA256SUMS` and `validation.json` into the run, and audits the result
-/// against the LR images that the settings name. `data` is the data folder.
+/// The name of a run's own archive.
+pub(super) const ARCHIVE: &str = "submission.zip";
+
+/// Packs the SR images of a run with a readme into `archive`, and audits the result against the LR images that the settings name. `data` is the data
+/// folder. Beside the run's own archive, `SHA256SUMS` and `validation.json` are written.
 ///
 /// # Errors
 /// [`Error::Refused`] when the audit finds a fault; the archive then stays for inspection.
@@ -73,9 +76,11 @@ pub fn package_from(
         fsio::read_limited(&path, IMAGE_LIMIT_BYTES).map_err(std::io::Error::other)
     })?;
     let report = submission::validate(archive, &Expectation::Lr(Folders::of(settings, data).valid.lr))?;
-    fsio::write_json(&run.join("validation.json"), &report)?;
     let sha256 = fsio::sha256_file(archive)?;
-    fsio::write(&run.join("SHA256SUMS"), submission::sha256sums(archive)?.as_bytes())?;
+    if archive == run.join(ARCHIVE) {
+        fsio::write_json(&run.join("validation.json"), &report)?;
+        fsio::write(&run.join("SHA256SUMS"), submission::sha256sums(archive)?.as_bytes())?;
+    }
     if !report.accepted {
         let findings =
             report.findings.iter().map(|finding| format!("{}: {}", finding.location, finding.what)).collect();

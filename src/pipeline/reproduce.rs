@@ -315,8 +315,8 @@ impl Walk<'_> {
 
         let readme = toml::to_string(&settings.package)?;
         let inputs = self.with(self.file_inputs(&["sr", "measurement-ntire.json"])?, "readme", &readme);
-        self.stage("package", inputs, &["submission.zip", "SHA256SUMS", "validation.json"], |_| {
-            package_from(run, data, settings, &run.join("submission.zip"))?;
+        self.stage("package", inputs, &[package::ARCHIVE, "SHA256SUMS", "validation.json"], |_| {
+            package_from(run, data, settings, &run.join(package::ARCHIVE))?;
             Ok(())
         })?;
 

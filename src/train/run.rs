@@ -322,7 +322,8 @@ impl Running<'_> {
             Some(step) => self.training.folder.join(format!("step-{step:08}")).display().to_string(),
             None => "none".into(),
         };
-        Error::NotFinite { loss, step: self.state.step, stage: stage.into(), rate, checkpoint }
+        // The step that failed, counted from 1 as the progress bar counts.
+        Error::NotFinite { loss, step: self.state.step + 1, stage: stage.into(), rate, checkpoint }
     }
 }
 

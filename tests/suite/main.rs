@@ -4,6 +4,7 @@
 //! a poll needs, and nothing is asked of the wall clock.
 
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
@@ -13,8 +14,10 @@
 mod collapse;
 mod help;
 mod inspect;
+mod measure;
 mod place;
 mod published;
 mod quality;
+mod readme;
 mod reproduce;
 mod train;
