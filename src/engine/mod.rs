@@ -5,6 +5,8 @@
 
 pub mod equivalence;
 pub mod reference;
+#[cfg(test)]
+mod tests;
 pub mod timed;
 pub mod upscaler;
 

@@ -12,6 +12,8 @@ pub mod fold;
 pub mod inspection;
 mod op;
 mod shapes;
+#[cfg(test)]
+mod tests;
 
 pub use build::{BuildError, GraphBuilder, Value};
 pub use collapse::{Collapsed, collapse};

@@ -164,6 +164,12 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// The graph up to the node at `index`, whose value becomes the output.
+    #[cfg(test)]
+    pub(crate) fn ending_at(&self, index: usize) -> Self {
+        Self { nodes: self.nodes[..=index].to_vec(), output: NodeId(index), ..self.clone() }
+    }
+
     /// The nodes in order of execution.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

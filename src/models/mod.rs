@@ -11,6 +11,8 @@ mod loaded;
 mod recognise;
 mod rfdn;
 mod rlfn;
+#[cfg(test)]
+mod tests;
 
 pub use architecture::{Architecture, ParseError};
 pub use identity::ModelIdentity;
