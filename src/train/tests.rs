@@ -62,11 +62,11 @@ fn loss_and_gradients_are_pytorchs_in_f64() {
     let expanded = loss_and_gradients(&graph, &weights, &lr, &hr).unwrap();
     assert_within("forward", largest_difference(&expanded.sr, &golden_f64.array::<f64>("forward")), 4e-10);
     assert_within("loss", (expanded.loss - losses("losses_f64")[0]).abs(), 4e-10);
-    assert_within("gradients", largest_relative(&expanded.gradients, &expected), 3e-9);
+    assert_within("gradients", largest_relative(&expanded.gradients, &expected), 7e-9);
     let folded = collapsed.weights(&weights).unwrap();
     let on_folded = loss_and_gradients(&collapsed.graph, &folded, &lr, &hr).unwrap();
     let back = collapsed.backward(&weights, on_folded.gradients).unwrap();
-    assert_within("folded gradients", largest_relative(&back, &expected), 3e-9);
+    assert_within("folded gradients", largest_relative(&back, &expected), 7e-9);
 }
 
 #[test]
