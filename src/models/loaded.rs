@@ -107,9 +107,8 @@ impl Model {
                 name.parse().map_err(|source| LoadError::Named { path: path.to_path_buf(), source })?
             }
             None => {
-                let tensors = &checkpoint.tensors;
-                let shape_of = |name: &str| tensors.get(name).map(|array| array.shape().to_vec());
-                recognise(tensors.keys().map(String::as_str), shape_of)
+                let tensors = checkpoint.tensors.iter();
+                recognise(&tensors.map(|(name, array)| (name.as_str(), array.shape())).collect())
                     .map_err(|source| LoadError::Unknown { path: path.to_path_buf(), source })?
             }
         };

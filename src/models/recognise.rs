@@ -3,6 +3,8 @@
 //! Recognition reads the numbers (blocks, widths, scale, branches) off a few telling tensors; whether every tensor then fits is for strict
 //! loading to say.
 
+use std::collections::BTreeMap;
+
 use super::imdn::{Branches, CollapsibleLayers, ImdnConfig};
 use super::{Architecture, RfdnConfig, RlfnConfig};
 
@@ -19,21 +21,18 @@ pub struct UnknownModel {
     pub first: String,
 }
 
-/// Recognises an architecture. `shape_of` gives a tensor's shape by name; `names` are all names.
+/// Recognises an architecture from its tensors' shapes by name.
 ///
 /// # Errors
 /// [`UnknownModel`] when the telling tensors are absent or have impossible shapes.
-pub fn recognise<'a>(
-    names: impl Iterator<Item = &'a str> + Clone,
-    shape_of: impl Fn(&str) -> Option<Vec<usize>>,
-) -> Result<Architecture, UnknownModel> {
-    let conv = |name: &str| match shape_of(name).as_deref() {
-        Some(&[out, input, _, _]) if out > 0 && input > 0 => Some((out, input)),
+pub fn recognise(shapes: &BTreeMap<&str, &[usize]>) -> Result<Architecture, UnknownModel> {
+    let conv = |name: &str| match shapes.get(name) {
+        Some(&&[out, input, _, _]) if out > 0 && input > 0 => Some((out, input)),
         _ => None,
     };
-    imdn(names.clone(), &conv).or_else(|| residual(&conv)).ok_or_else(|| {
-        let first = names.clone().min().unwrap_or("none").to_owned();
-        UnknownModel { count: names.count(), first }
+    imdn(&conv).or_else(|| residual(&conv)).ok_or_else(|| {
+        let first = shapes.keys().next().copied().unwrap_or("none").to_owned();
+        UnknownModel { count: shapes.len(), first }
     })
 }
 
@@ -47,10 +46,7 @@ fn run_length(first: usize, exists: impl Fn(usize) -> bool) -> usize {
     (first..).take_while(|&index| exists(index)).count()
 }
 
-fn imdn<'a>(
-    mut names: impl Iterator<Item = &'a str> + Clone,
-    conv: &impl Fn(&str) -> Option<(usize, usize)>,
-) -> Option<Architecture> {
+fn imdn(conv: &impl Fn(&str) -> Option<(usize, usize)>) -> Option<Architecture> {
     let (channels, _) = conv("model.1.sub.0.conv1x1.weight")?;
     let (_, distilled_rest) = conv("model.1.sub.0.conv2.0.weight")?;
     let distilled = channels.checked_sub(distilled_rest).filter(|&distilled| distilled > 0)?;
@@ -58,8 +54,7 @@ fn imdn<'a>(
     let up = conv("model.2.project1x1.weight").or_else(|| conv("model.2.weight"))?.0;
     let expansion = conv("model.1.sub.0.conv1.project1x1.weight").map(|(_, width)| width);
     let pointwise = conv("model.1.sub.0.conv1.branch1x1.weight").is_some();
-    let everywhere =
-        names.any(|name| matches!(name, "model.0.branch1x1.weight" | "model.0.project1x1.weight"));
+    let everywhere = conv("model.0.branch1x1.weight").or_else(|| conv("model.0.project1x1.weight")).is_some();
     Some(Architecture::Imdn(ImdnConfig {
         blocks,
         channels,
