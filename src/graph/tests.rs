@@ -248,7 +248,8 @@ fn expanded() -> impl Strategy<Value = (String, u64)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Outputs of the order of 1 agree to 1e-13 in f64 and 2e-6 in f32; an image 1 to 6 pixels wide is mostly border.
+    /// Images 1 to 6 pixels wide are mostly border, where a wrong fold shows first. Measured over the cases of one run: 1.8e-15 in the f64 output, 2.0e-15
+    /// of the tensor's largest gradient, 6.0e-7 in the f32 output; the bounds leave room for the cases of other runs.
     #[test]
     fn collapsing_changes_neither_output_nor_gradients(
         (text, seed) in expanded(), width in 1usize..7, height in 1usize..9,
@@ -261,15 +262,15 @@ proptest! {
         let before = loss_and_gradients(&expanded, &wide, &lr, &hr).unwrap();
         let folded = collapsed.weights(&wide).unwrap();
         let after = loss_and_gradients(&collapsed.graph, &folded, &lr, &hr).unwrap();
-        prop_assert!(largest_difference(&before.sr, &after.sr) <= 1e-11, "{}", text);
+        assert_within("f64 output", largest_difference(&before.sr, &after.sr), 1e-11);
         let back = collapsed.backward(&wide, after.gradients).unwrap();
-        prop_assert!(largest_relative(&back, &before.gradients) <= 1e-9, "{}", text);
+        assert_within("f64 gradients", largest_relative(&back, &before.gradients), 1e-9);
 
         let lr = lr.map(|&value| value as f32);
         let expanded_f32 = Network::new(expanded.clone(), &weights).unwrap().forward(&lr).unwrap();
         let folded = collapsed.weights(&weights).unwrap();
         let collapsed_f32 = Network::new(collapsed.graph.clone(), &folded).unwrap().forward(&lr).unwrap();
-        prop_assert!(largest_difference(&expanded_f32, &collapsed_f32) <= 1e-5, "{}", text);
+        assert_within("f32 output", largest_difference(&expanded_f32, &collapsed_f32), 1e-5);
     }
 
     #[test]
@@ -336,7 +337,8 @@ fn the_folds_derivative_is_its_difference_quotient() {
             worst = worst.max(((moved(0.5) - moved(-0.5)) - gradient.data()[index]).abs());
         }
     }
-    assert_within("difference quotients", worst, 1e-12);
+    // Measured: 4.2e-14.
+    assert_within("difference quotients", worst, 1.3e-13);
 }
 
 #[test]

@@ -50,7 +50,8 @@ fn loss_and_gradients_are_pytorchs_in_f32() {
     }
 }
 
-/// The slope of LeakyReLU is an f32 here, so 0.05 is 7.5e-10 off what PyTorch multiplies by in f64: that is all of the difference.
+/// The slope of LeakyReLU is an f32 here, so 0.05 is 7.5e-10 off what PyTorch multiplies by in f64: that is the cause of the differences
+/// measured, 1.2e-10 in the output, 1.4e-12 in the loss and 2.4e-9 of the largest gradient.
 #[test]
 fn loss_and_gradients_are_pytorchs_in_f64() {
     let golden_f32 = Golden::open(&golden("c_tiny_clb.safetensors"));
@@ -61,7 +62,7 @@ fn loss_and_gradients_are_pytorchs_in_f64() {
     let expected = golden_f64.group::<f64>("grad");
     let expanded = loss_and_gradients(&graph, &weights, &lr, &hr).unwrap();
     assert_within("forward", largest_difference(&expanded.sr, &golden_f64.array::<f64>("forward")), 4e-10);
-    assert_within("loss", (expanded.loss - losses("losses_f64")[0]).abs(), 4e-10);
+    assert_within("loss", (expanded.loss - losses("losses_f64")[0]).abs(), 5e-12);
     assert_within("gradients", largest_relative(&expanded.gradients, &expected), 7e-9);
     let folded = collapsed.weights(&weights).unwrap();
     let on_folded = loss_and_gradients(&collapsed.graph, &folded, &lr, &hr).unwrap();
