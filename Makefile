@@ -23,8 +23,8 @@ reproduce: build ## Walk the whole way from data to report (PROFILE=demo, verify
 test: cargo ## Run all tests (set ESR_REFERENCE to the reference data to run those that need it)
 	@mkdir -p $(CARGO_TARGET_DIR) && rm -f $(SKIPPED)
 	@if cargo nextest --version >/dev/null 2>&1; \
-	  then ESR_SKIP_LOG=$(SKIPPED) cargo nextest run --locked; \
-	  else ESR_SKIP_LOG=$(SKIPPED) cargo test --locked; fi
+	  then ESR_SKIP_LOG=$(SKIPPED) cargo nextest run --locked --no-fail-fast; \
+	  else ESR_SKIP_LOG=$(SKIPPED) cargo test --locked --no-fail-fast; fi
 	@if [ -s $(SKIPPED) ]; then echo "skipped, because ESR_REFERENCE is not set:"; sort -u $(SKIPPED); fi
 
 check: fmt lint doc test ## Everything CI runs: formatting, lints, documentation, tests

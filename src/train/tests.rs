@@ -273,11 +273,13 @@ fn a_loss_without_bounds_stops_the_run_and_keeps_the_checkpoint() {
     let settings = Settings { checkpoint_every_steps: 1, ..settings(1e30, TrainOn::Folded) };
     let error = run(&settings, folder.path(), &mut Watch::default(), &|| None).unwrap_err();
     let Error::NotFinite { step, .. } = &error else { panic!("{error}") };
-    let last_good = folder.path().join(format!("step-{step:08}"));
-    assert!(error.to_string().contains(&last_good.display().to_string()), "{error}");
-    assert!(*step >= 1);
+    // The step that failed is not part of the last good checkpoint.
+    let last_good = step - 1;
     let newest = fs::read_to_string(folder.path().join("LATEST")).unwrap();
-    assert!(newest.contains(&format!("step-{step:08}")), "{newest}");
+    assert!(newest.contains(&format!("step-{last_good:08}")), "{newest}");
+    let last_good = folder.path().join(format!("step-{last_good:08}"));
+    assert!(error.to_string().contains(&last_good.display().to_string()), "{error}");
+    assert!(*step > 1);
     // Whoever runs it again stops at the same place, with the checkpoint untouched.
     let before = fs::read(last_good.with_extension("safetensors")).unwrap();
     let again = run(&settings, folder.path(), &mut Watch::default(), &|| None).unwrap_err();
