@@ -19,5 +19,7 @@ mod place;
 mod published;
 mod quality;
 mod readme;
+#[path = "../../src/testing/reference.rs"]
+mod reference;
 mod reproduce;
 mod train;

@@ -304,31 +304,3 @@ pub(crate) fn settings_with(from: &str, to: &str) -> String {
     assert!(settings().contains(from), "{from}");
     settings().replace(from, to)
 }
-
-/// Test runners hide what passing tests say, so `make test` collects the skips in the file that `ESR_SKIP_LOG` names and shows them at its end.
-fn log_skipped(relative: &str) {
-    use std::io::Write;
-    let thread = std::thread::current();
-    let line = format!("  {} (needs {relative})\n", thread.name().unwrap_or("a test"));
-    if let Some(path) = std::env::var_os("ESR_SKIP_LOG") {
-        let log = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        log.and_then(|mut log| log.write_all(line.as_bytes()))
-            .expect("the log of skipped tests cannot be written");
-    }
-}
-
-/// A file or folder of the reference data, or `None` (said on standard error) where there is none. Not to be redistributed, so not part of the project.
-pub(crate) fn reference(relative: &str) -> Option<PathBuf> {
-    match std::env::var_os("ESR_REFERENCE") {
-        Some(root) if !root.is_empty() => {
-            let path = PathBuf::from(root).join(relative);
-            assert!(path.exists(), "ESR_REFERENCE is set, but `{}` is not there", path.display());
-            Some(path)
-        }
-        _ => {
-            eprintln!("skipped: needs `{relative}` of the reference data (set ESR_REFERENCE)");
-            log_skipped(relative);
-            None
-        }
-    }
-}

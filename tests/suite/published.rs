@@ -2,7 +2,8 @@
 //!
 //! These need the reference data, which may not be redistributed (`ESR_REFERENCE`).
 
-use crate::place::{Place, reference};
+use crate::place::Place;
+use crate::reference::reference;
 
 /// PSNR and SSIM over RGB and over Y on Set5, border 4: `calculate_psnr` and `calculate_ssim` of the challenge repository of 2022 (`utils/utils_image.py`) on the
 /// output of its models with its weights, PyTorch on CPU; bicubic is the repository's `imresize_np`. Images in the order of their names, then the mean.
