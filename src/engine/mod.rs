@@ -3,6 +3,7 @@
 //! [`reference`](mod@reference) interprets a graph with candle tensors and candle's autograd: plain, obviously right, the oracle of every test. Engines exchange host
 //! arrays with the rest of the program; no tensor type of theirs leaves this module.
 
+pub mod cpu;
 pub mod equivalence;
 pub mod reference;
 #[cfg(test)]

@@ -1,0 +1,14 @@
+//! The CPU kernels that a plan calls.
+//!
+//! Memory is NHWC with each pixel's channels padded to a multiple of [`BLOCK`]; channels are the lanes of every vector. A kernel does one piece of an operation on one thread;
+//! how work is cut into pieces, and where everything lies, is the plan's business. Results do not depend on the cut: the same inputs give the same bits.
+
+mod epilogue;
+mod gemm;
+pub mod pointwise;
+pub mod simd;
+pub mod view;
+pub mod winograd;
+
+/// Channels that kernels treat together. Every buffer's pixels are padded to a multiple of it.
+pub const BLOCK: usize = 16;

@@ -1,0 +1,118 @@
+//! 1×1 convolution: a matrix product over pixels.
+
+use super::BLOCK;
+use super::epilogue::{RUN, Run};
+use super::gemm::{load_block, multiply, vectors};
+use super::simd::{Kernel, Simd};
+use super::view::{Source, Target};
+
+/// Rows of one image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Which image of the batch.
+    pub image: usize,
+    /// First and one past the last row.
+    pub rows: (usize, usize),
+}
+
+/// Floats of packed weights: `[block of output channels][input channel][BLOCK]`.
+pub fn packed_len(in_channels: usize, out_channels: usize) -> usize {
+    out_channels.div_ceil(BLOCK) * BLOCK * in_channels
+}
+
+/// Packs OI weights. With `transposed` they become those of the input gradient; the channels are then those after swapping.
+pub fn pack(weights: &[f32], in_channels: usize, out_channels: usize, transposed: bool, packed: &mut [f32]) {
+    for (index, value) in packed.iter_mut().enumerate() {
+        let (lane, input, block) =
+            (index % BLOCK, index / BLOCK % in_channels, index / (BLOCK * in_channels));
+        let output = block * BLOCK + lane;
+        let from = if transposed { input * out_channels + output } else { output * in_channels + input };
+        *value = if output < out_channels { weights.get(from).copied().unwrap_or(0.0) } else { 0.0 };
+    }
+}
+
+/// One piece of a 1×1 convolution.
+pub struct Pointwise<'a> {
+    /// Width in pixels.
+    pub width: usize,
+    /// What is read.
+    pub sources: &'a [Source],
+    /// Where results go.
+    pub targets: &'a [Target],
+    /// Packed weights, from [`pack`].
+    pub weights: *const f32,
+    /// One value per output channel, padded to whole blocks, or null.
+    pub bias: *const f32,
+    /// Which rows.
+    pub piece: Rows,
+}
+
+impl Kernel for Pointwise<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&mut self) {
+        // Pixels in a register tile: one run, or as many as the registers hold.
+        for y in self.piece.rows.0..self.piece.rows.1 {
+            let mut x = 0;
+            // SAFETY: the row and its pixels exist in every view, by contract.
+            unsafe {
+                while x + 3 * RUN <= self.width && S::TILE_ROWS >= 3 * RUN {
+                    self.pixels::<S, { 3 * RUN }>(y, x);
+                    x += 3 * RUN;
+                }
+                while x < self.width {
+                    match self.width - x {
+                        1 => self.pixels::<S, 1>(y, x),
+                        2 => self.pixels::<S, 2>(y, x),
+                        3 => self.pixels::<S, 3>(y, x),
+                        _ => self.pixels::<S, RUN>(y, x),
+                    }
+                    x += RUN.min(self.width - x);
+                }
+            }
+        }
+    }
+}
+
+impl Pointwise<'_> {
+    /// `N` adjacent pixels, all output channels.
+    #[inline(always)]
+    unsafe fn pixels<S: Simd, const N: usize>(&self, y: usize, x: usize) {
+        let inputs: usize = self.sources.iter().map(|source| source.channels).sum();
+        let image = self.piece.image;
+        let mut first = 0;
+        for target in self.targets {
+            let mut channel = 0;
+            while channel < target.channels {
+                // SAFETY: the pixels exist in every view; the weights are as long as `packed_len` says.
+                unsafe {
+                    let bias = match self.bias.is_null() {
+                        true => S::block(S::splat(0.0)),
+                        false => load_block::<S>(self.bias.add(first + channel)),
+                    };
+                    let mut sums = [bias; N];
+                    let mut weights = self.weights.add((first + channel) * inputs);
+                    for source in self.sources {
+                        let from = source.view.at(image, y, x);
+                        multiply::<S, N>(&mut sums, from, source.view.pixel, source.channels, weights);
+                        weights = weights.add(source.channels * BLOCK);
+                    }
+                    let mut start = 0;
+                    while start < N {
+                        let run = Run::at(target, image, y, x + start);
+                        let count = RUN.min(N - start);
+                        for v in 0..vectors::<S>() {
+                            let mut values = [S::splat(0.0); RUN];
+                            for (i, value) in values.iter_mut().enumerate().take(count) {
+                                *value = sums[start + i][v];
+                            }
+                            run.finish::<S>(channel + v * S::LANES, values, count);
+                        }
+                        start += RUN;
+                    }
+                }
+                channel += BLOCK;
+            }
+            first += target.channels;
+        }
+    }
+}
