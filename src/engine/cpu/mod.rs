@@ -3,6 +3,7 @@
 //! Memory is NHWC with each pixel's channels padded to a multiple of [`BLOCK`]; channels are the lanes of every vector. A kernel does one piece of an operation on one thread;
 //! how work is cut into pieces, and where everything lies, is the plan's business. Results do not depend on the cut: the same inputs give the same bits.
 
+pub mod denormals;
 mod epilogue;
 mod gemm;
 pub mod pointwise;

@@ -1,0 +1,34 @@
+//! Which algorithm computes a convolution: a cost model in multiply-adds.
+
+use super::program::{Algorithm, Direction};
+use crate::engine::cpu::{BLOCK, winograd};
+use crate::graph::Conv2d;
+
+/// Multiply-adds that a tile's transforms take as long as, a pair of channels (one in, one out counted together).
+const TRANSFORM: usize = 400;
+
+/// The algorithm for a convolution with output `[height, width]`.
+pub(super) fn choose(conv: &Conv2d, direction: Direction, [height, width]: [usize; 2]) -> Algorithm {
+    if !conv.is_plain_same() {
+        return match () {
+            _ if conv.groups > 1 && conv.groups == conv.in_channels && conv.groups == conv.out_channels => Algorithm::Depthwise,
+            _ if conv.groups > 1 || direction == Direction::InputGradient => Algorithm::Plain,
+            _ => Algorithm::Direct,
+        };
+    }
+    if conv.kernel == 1 {
+        return Algorithm::Pointwise;
+    }
+    if conv.kernel != 3 {
+        return Algorithm::Direct;
+    }
+    let (inputs, outputs) = match direction {
+        Direction::Forward => (conv.in_channels, conv.out_channels),
+        Direction::InputGradient => (conv.out_channels, conv.in_channels),
+    };
+    let outputs = outputs.next_multiple_of(BLOCK);
+    let tiles = height.div_ceil(winograd::TILE) * width.div_ceil(winograd::TILE);
+    let winograd = tiles * (winograd::POINTS * inputs * outputs + TRANSFORM * (inputs.next_multiple_of(BLOCK) + outputs));
+    let direct = height * width * 9 * inputs * outputs;
+    if winograd < direct { Algorithm::Winograd } else { Algorithm::Direct }
+}

@@ -1,0 +1,174 @@
+//! What a plan is made of before it has addresses: steps that read and write channel ranges of buffers.
+
+use crate::graph::Conv2d;
+
+/// The number format of a buffer. Every buffer names its own, so that other formats can join without a second engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floating point.
+    F32,
+}
+
+/// The position of a buffer in its program.
+pub(super) type BufferId = usize;
+
+/// A batch of images of one size, NHWC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Buffer {
+    pub(super) channels: usize,
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) precision: Precision,
+}
+
+/// A range of a buffer's channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) buffer: BufferId,
+    pub(super) start: usize,
+    pub(super) channels: usize,
+}
+
+impl Piece {
+    pub(super) fn end(&self) -> usize {
+        self.start + self.channels
+    }
+}
+
+/// A value as its readers see it: channel ranges one after another. A split or a concatenation makes no step, only another list.
+pub(super) type Pieces = Vec<Piece>;
+
+/// What is done to a range of a step's output channels before it is stored, in this order: `before`, activation, `after`, mask.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Part {
+    /// First channel of the output buffer.
+    pub(super) start: usize,
+    pub(super) channels: usize,
+    /// Added before the activation.
+    pub(super) before: Option<Piece>,
+    /// LeakyReLU with this slope.
+    pub(super) activation: Option<f32>,
+    /// Added after the activation.
+    pub(super) after: Option<Piece>,
+    /// Multiplied by the slope where this value is not positive.
+    pub(super) mask: Option<(Piece, f32)>,
+}
+
+impl Part {
+    pub(super) fn plain(start: usize, channels: usize) -> Self {
+        Self { start, channels, before: None, activation: None, after: None, mask: None }
+    }
+
+    pub(super) fn end(&self) -> usize {
+        self.start + self.channels
+    }
+
+    /// The values that it combines with.
+    pub(super) fn operands(&self) -> impl Iterator<Item = Piece> {
+        [self.before, self.after, self.mask.map(|(piece, _)| piece)].into_iter().flatten()
+    }
+}
+
+/// Which way a convolution runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// The layer itself.
+    Forward,
+    /// Its gradient with respect to the input.
+    InputGradient,
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Winograd F(4×4, 3×3).
+    Winograd,
+    /// A matrix product over pixels, for 1×1.
+    Pointwise,
+    /// Sums over the taps.
+    Direct,
+    /// One channel at a time, for as many groups as channels.
+    Depthwise,
+    /// Plain loops: grouped convolutions, and gradients of strided ones.
+    Plain,
+}
+
+/// What a step computes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Operation {
+    /// Brings the LR batch from the host.
+    Load,
+    /// Prepares the weights of a convolution.
+    Pack { name: String, conv: Conv2d, direction: Direction, algorithm: Algorithm },
+    /// A convolution (of `conv` itself, or its input gradient).
+    Conv { name: String, conv: Conv2d, direction: Direction, algorithm: Algorithm },
+    /// Private sums of the weight and bias gradient. Inputs: x, dy.
+    WeightGradient { name: String, conv: Conv2d, algorithm: Algorithm },
+    /// Adds them and writes the gradient.
+    FinishGradient { name: String, conv: Conv2d, algorithm: Algorithm },
+    /// Sum of the inputs, as the parts say.
+    Sum,
+    /// Product of both inputs.
+    Product,
+    /// The logistic function.
+    Sigmoid,
+    /// dy · y · (1 − y). Inputs: dy, y.
+    SigmoidGradient,
+    /// The input in channels from `start` of a zero value.
+    Place { start: usize },
+    MaxPool { kernel: usize, stride: usize },
+    /// Inputs: dy, x.
+    MaxPoolGradient { kernel: usize, stride: usize },
+    ResizeBilinear,
+    ResizeBilinearGradient,
+    PixelShuffle { factor: usize },
+    PixelUnshuffle { factor: usize },
+    /// L1 loss and its gradient, both before a pixel shuffle by `factor`.
+    Loss { factor: usize },
+    /// Takes the SR batch to the host, through a pixel shuffle by `factor`.
+    Store { factor: usize },
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Step {
+    /// The node it comes from, for people.
+    pub(super) label: String,
+    pub(super) operation: Operation,
+    pub(super) inputs: Vec<Pieces>,
+    pub(super) output: Option<BufferId>,
+    pub(super) parts: Vec<Part>,
+    /// Multiply-adds by the definition of the operation, for one batch.
+    pub(super) multiply_adds: u64,
+}
+
+impl Step {
+    /// Every channel range that it reads.
+    pub(super) fn reads(&self) -> impl Iterator<Item = Piece> {
+        self.inputs.iter().flatten().copied().chain(self.parts.iter().flat_map(Part::operands))
+    }
+
+    /// How far above and below a row of output the rows that it reads lie, or `None` if rows do not correspond.
+    pub(super) fn reach(&self) -> Option<usize> {
+        match &self.operation {
+            Operation::Conv { conv, .. } if conv.is_plain_same() => Some(conv.kernel / 2),
+            Operation::Load
+            | Operation::Sum
+            | Operation::Product
+            | Operation::Sigmoid
+            | Operation::SigmoidGradient
+            | Operation::Place { .. }
+            | Operation::Loss { .. }
+            | Operation::Store { .. } => Some(0),
+            _ => None,
+        }
+    }
+}
+
+/// Steps in an order in which every buffer is written before it is read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Program {
+    pub(super) batch: usize,
+    pub(super) steps: Vec<Step>,
+    pub(super) buffers: Vec<Buffer>,
+}
