@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Graph;
+use super::{Backward, Graph};
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -11,5 +11,12 @@ impl fmt::Display for Graph {
             writeln!(f, "%{index} = {}({}) # {}", node.op.label(), inputs.join(", "), node.name)?;
         }
         writeln!(f, "return %{} # x{}, data range {}", self.output().index(), self.scale(), self.data_range())
+    }
+}
+
+impl fmt::Display for Backward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}sr %{}", self.graph, self.sr.index())?;
+        self.gradients.iter().try_for_each(|(key, id)| writeln!(f, "gradient %{} # {key}", id.index()))
     }
 }

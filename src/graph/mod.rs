@@ -2,8 +2,9 @@
 //!
 //! A model is described once, as a list of nodes in order (static single assignment) with named weights; counting, collapsing, running and
 //! dumping are walks over that list. No architecture is named here. The important invariant, kept by [`GraphBuilder`]: a node reads only nodes
-//! before it, and channel counts fit.
+//! before it, and channel counts fit. [`backward()`] extends a model to its training step, which is a graph too.
 
+mod backward;
 mod build;
 pub mod collapse;
 mod count;
@@ -15,6 +16,7 @@ mod shapes;
 #[cfg(test)]
 mod tests;
 
+pub use backward::{Backward, BackwardError, backward};
 pub use build::{BuildError, GraphBuilder, Value};
 pub use collapse::{Collapsed, collapse};
 pub use count::inspect;

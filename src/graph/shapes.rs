@@ -22,7 +22,8 @@ const MAX_SIDE_PIXELS: usize = 1 << 20;
 /// The (channels, height, width) of every node's value for an LR image of `width` × `height` pixels.
 ///
 /// # Errors
-/// [`ShapeError`] when a layer's window is larger than what it slides over (ESA needs at least 15 LR pixels).
+/// [`ShapeError`] when a layer's window is larger than what it slides over (ESA needs at least 15 LR pixels), or when the values that a layer joins
+/// differ in shape.
 pub fn shapes(graph: &Graph, width: usize, height: usize) -> Result<Vec<[usize; 3]>, ShapeError> {
     let error = |node: &str, problem: String| ShapeError { width, height, node: node.into(), problem };
     if width == 0 || height == 0 || width > MAX_SIDE_PIXELS || height > MAX_SIDE_PIXELS {
@@ -41,15 +42,14 @@ pub fn shapes(graph: &Graph, width: usize, height: usize) -> Result<Vec<[usize; 
             }
             Ok((length - kernel) / stride + 1)
         };
-        let shape = match &node.op {
-            Op::Input { channels } => [*channels, height, width],
+        let [out_h, out_w] = match &node.op {
+            Op::Input { .. } => [height, width],
+            Op::Target { .. } => [height * graph.scale(), width * graph.scale()],
             Op::Conv2d(conv) => [
-                conv.out_channels,
                 slide(h + 2 * conv.padding, conv.kernel, conv.stride)?,
                 slide(w + 2 * conv.padding, conv.kernel, conv.stride)?,
             ],
-            Op::LeakyRelu { .. } | Op::Relu | Op::Sigmoid => [c, h, w],
-            Op::Add | Op::Mul => {
+            Op::Add | Op::Mul | Op::L1Loss | Op::L1LossGrad => {
                 let other = input(1);
                 if other != [c, h, w] {
                     return Err(error(
@@ -57,19 +57,31 @@ pub fn shapes(graph: &Graph, width: usize, height: usize) -> Result<Vec<[usize; 
                         format!("shapes {:?} and {other:?} do not agree", [c, h, w]),
                     ));
                 }
-                [c, h, w]
+                match &node.op {
+                    Op::L1Loss => [1, 1],
+                    _ => [h, w],
+                }
             }
-            Op::Concat => [node.inputs.iter().map(|id| shapes[id.index()][0]).sum(), h, w],
-            Op::Narrow { length, .. } => [*length, h, w],
-            Op::MaxPool { kernel, stride } => [c, slide(h, *kernel, *stride)?, slide(w, *kernel, *stride)?],
-            Op::ResizeBilinear => {
+            Op::LeakyRelu { .. }
+            | Op::Relu
+            | Op::Sigmoid
+            | Op::Concat
+            | Op::Narrow { .. }
+            | Op::LeakyReluGrad { .. }
+            | Op::SigmoidGrad
+            | Op::Place { .. } => [h, w],
+            Op::MaxPool { kernel, stride } => [slide(h, *kernel, *stride)?, slide(w, *kernel, *stride)?],
+            Op::ResizeBilinear | Op::ConvInputGrad(_) | Op::MaxPoolGrad { .. } | Op::ResizeBilinearGrad => {
                 let [_, like_h, like_w] = input(1);
-                [c, like_h, like_w]
+                [like_h, like_w]
             }
-            Op::PixelShuffle { factor } => [c / (factor * factor), h * factor, w * factor],
-            Op::UpscaleBicubic { factor } => [c, h * factor, w * factor],
+            Op::PixelShuffle { factor } | Op::UpscaleBicubic { factor } => [h * factor, w * factor],
+            Op::PixelUnshuffle { factor } => [h / factor, w / factor],
+            Op::ConvWeightGrad(conv) => [conv.in_channels / conv.groups, conv.kernel * conv.kernel],
+            Op::ConvBiasGrad => [1, 1],
         };
-        shapes.push(shape);
+        let in_channels: Vec<usize> = node.inputs.iter().map(|id| shapes[id.index()][0]).collect();
+        shapes.push([node.op.channels(&in_channels), out_h, out_w]);
     }
     Ok(shapes)
 }

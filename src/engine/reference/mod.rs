@@ -1,9 +1,11 @@
-//! The reference engine: a graph interpreted with candle tensors and candle's autograd.
+//! The reference engine: a graph interpreted with candle tensors.
 //!
-//! It is deterministic: the same inputs give the same bits whatever the number of threads.
+//! It makes gradients in two ways that share only the gradient of each single operation: candle's autograd ([`loss_and_gradients`]), and the graph of a
+//! training step ([`run_backward`]), whose structure is thereby tested. It is deterministic: the same inputs give the same bits whatever the number of threads.
 
 mod conv;
 mod float;
+mod interpret;
 mod ops;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +17,8 @@ pub use float::Float;
 use super::EngineError;
 use crate::array::Array;
 use crate::graph::fold::Named;
-use crate::graph::{Conv2d, Graph, Node, Op, shapes};
+use crate::graph::{Backward, Graph, NodeId, Op, ShapeError, shapes};
+use interpret::{Batch, interpret};
 
 /// A network ready to run: a graph and its weights.
 pub struct Network<T> {
@@ -40,7 +43,7 @@ impl<T: Float> Network<T> {
     /// [`EngineError::Input`] or [`EngineError::Shape`] when the batch does not go through the model.
     pub fn forward(&self, lr: &Array<T>) -> Result<Array<T>, EngineError> {
         let x = input_tensor(&self.graph, lr)?;
-        to_array(&interpret::<T>(&self.graph, &self.weights, &x)?)
+        to_array(&run_forward::<T>(&self.graph, &self.weights, &x)?)
     }
 }
 
@@ -55,7 +58,7 @@ pub struct LossAndGradients<T> {
     pub gradients: Named<T>,
 }
 
-/// One forward and backward pass with the L1 loss.
+/// One forward and backward pass with the L1 loss, by candle's autograd.
 ///
 /// # Errors
 /// As for [`Network::new`] and [`Network::forward`].
@@ -67,12 +70,8 @@ pub fn loss_and_gradients<T: Float>(
 ) -> Result<LossAndGradients<T>, EngineError> {
     let variables = bind(graph, weights, |tensor| Ok(Var::from_tensor(&tensor)?.into_inner()))?;
     let x = input_tensor(graph, lr)?;
-    let sr = interpret::<T>(graph, &variables, &x)?;
-    let target = Tensor::from_vec(hr.data().to_vec(), hr.shape(), &Device::Cpu)?;
-    if sr.dims() != target.dims() {
-        let channels = graph.scale();
-        return Err(EngineError::Input { found: hr.shape().to_vec(), channels });
-    }
+    let target = target_tensor(graph, graph.output(), lr, hr)?;
+    let sr = run_forward::<T>(graph, &variables, &x)?;
     let loss = ops::l1_loss::<T>(&sr, &target)?;
     let store = loss.backward()?;
     let mut gradients = BTreeMap::new();
@@ -83,8 +82,52 @@ pub fn loss_and_gradients<T: Float>(
         };
         gradients.insert(key, gradient);
     }
-    let loss = ops::with_values::<T, _>(&loss, |loss| Ok(loss.first().map_or(f64::NAN, |loss| loss.wide())))?;
-    Ok(LossAndGradients { loss, sr: to_array(&sr)?, gradients })
+    Ok(LossAndGradients { loss: number::<T>(&loss)?, sr: to_array(&sr)?, gradients })
+}
+
+/// The same by interpreting the graph of a training step, without autograd. Values are dropped after their last reader.
+///
+/// # Errors
+/// As for [`loss_and_gradients`].
+pub fn run_backward<T: Float>(
+    backward: &Backward,
+    weights: &Named<T>,
+    lr: &Array<T>,
+    hr: &Array<T>,
+) -> Result<LossAndGradients<T>, EngineError> {
+    let graph = &backward.graph;
+    let weights = bind(graph, weights, Ok)?;
+    let lr_tensor = input_tensor(graph, lr)?;
+    let hr_tensor = target_tensor(graph, backward.sr, lr, hr)?;
+    let batch = Batch { lr: &lr_tensor, hr: Some(&hr_tensor) };
+    let values = interpret::<T>(graph, &backward.roots(), &weights, batch)?;
+    let [loss, sr, arrays @ ..] = values.as_slice() else {
+        return Err(EngineError::Unsupported {
+            engine: "reference",
+            op: "a training step without loss".into(),
+        });
+    };
+    let mut gradients = BTreeMap::new();
+    for ((key, _), gradient) in backward.gradients.iter().zip(arrays) {
+        gradients.insert(key.clone(), to_array(gradient)?);
+    }
+    Ok(LossAndGradients { loss: number::<T>(loss)?, sr: to_array(sr)?, gradients })
+}
+
+/// The value of the graph's output.
+fn run_forward<T: Float>(
+    graph: &Graph,
+    weights: &HashMap<String, Tensor>,
+    x: &Tensor,
+) -> Result<Tensor, EngineError> {
+    let values = interpret::<T>(graph, &[graph.output()], weights, Batch { lr: x, hr: None })?;
+    let missing = || EngineError::Unsupported { engine: "reference", op: "a graph without output".into() };
+    values.into_iter().next().ok_or_else(missing)
+}
+
+/// The first value of a tensor, which holds one.
+fn number<T: Float>(tensor: &Tensor) -> Result<f64, EngineError> {
+    Ok(ops::with_values::<T, _>(tensor, |values| Ok(values.first().map_or(f64::NAN, |value| value.wide())))?)
 }
 
 /// Turns the weights that the graph names into tensors.
@@ -121,91 +164,26 @@ fn input_tensor<T: Float>(graph: &Graph, lr: &Array<T>) -> Result<Tensor, Engine
     }
 }
 
+/// The HR batch, which must have the shape that the node `sr` of the graph makes of the LR batch (already known to go through the graph).
+fn target_tensor<T: Float>(
+    graph: &Graph,
+    sr: NodeId,
+    lr: &Array<T>,
+    hr: &Array<T>,
+) -> Result<Tensor, EngineError> {
+    let &[n, _, height, width] = lr.shape() else {
+        return Err(EngineError::Input { found: lr.shape().to_vec(), channels: 3 });
+    };
+    let [c, sr_height, sr_width] = shapes(graph, width, height)?[sr.index()];
+    let expected = [n, c, sr_height, sr_width];
+    if hr.shape() != expected {
+        let problem = format!("the HR batch has shape {:?}, the SR batch {expected:?}", hr.shape());
+        return Err(ShapeError { width, height, node: "loss".into(), problem }.into());
+    }
+    Ok(Tensor::from_slice(hr.data(), hr.shape(), &Device::Cpu)?)
+}
+
 fn to_array<T: Float>(tensor: &Tensor) -> Result<Array<T>, EngineError> {
     let data = ops::with_values::<T, _>(tensor, |values| Ok(values.to_vec()))?;
     Array::new(tensor.dims(), data).map_err(|error| EngineError::Candle(candle_core::Error::wrap(error)))
-}
-
-/// Walks the graph once. A value is dropped after its last reader, so inference keeps few of them alive.
-fn interpret<T: Float>(
-    graph: &Graph,
-    weights: &HashMap<String, Tensor>,
-    x: &Tensor,
-) -> Result<Tensor, EngineError> {
-    let mut readers = graph.use_counts();
-    let mut values: Vec<Option<Tensor>> = vec![None; graph.nodes().len()];
-    for (index, node) in graph.nodes().iter().enumerate() {
-        let mut inputs = Vec::with_capacity(node.inputs.len());
-        for id in &node.inputs {
-            let slot = values.get_mut(id.index());
-            let missing = || EngineError::Unsupported {
-                engine: "reference",
-                op: "a value used before it is made".into(),
-            };
-            let slot = slot.ok_or_else(missing)?;
-            readers[id.index()] -= 1;
-            let value = if readers[id.index()] == 0 { slot.take() } else { slot.clone() };
-            inputs.push(value.ok_or_else(missing)?);
-        }
-        values[index] = Some(apply::<T>(node, &inputs, weights, x)?);
-    }
-    let output = values.get_mut(graph.output().index()).and_then(Option::take);
-    output
-        .ok_or_else(|| EngineError::Unsupported { engine: "reference", op: "a graph without output".into() })
-}
-
-fn apply<T: Float>(
-    node: &Node,
-    inputs: &[Tensor],
-    weights: &HashMap<String, Tensor>,
-    x: &Tensor,
-) -> Result<Tensor, EngineError> {
-    let input = |index: usize| {
-        let missing = || EngineError::Unsupported {
-            engine: "reference",
-            op: format!("{} without input", node.op.label()),
-        };
-        inputs.get(index).ok_or_else(missing)
-    };
-    Ok(match &node.op {
-        Op::Input { .. } => x.clone(),
-        Op::Conv2d(conv) => {
-            let (weight, bias) = convolution_weights::<T>(node, conv, weights)?;
-            ops::conv2d::<T>(input(0)?, conv, &weight, &bias)?
-        }
-        Op::LeakyRelu { slope } => ops::leaky_relu::<T>(input(0)?, *slope)?,
-        Op::Relu => ops::leaky_relu::<T>(input(0)?, 0.0)?,
-        Op::Sigmoid => candle_nn::ops::sigmoid(input(0)?)?,
-        Op::Add => (input(0)? + input(1)?)?,
-        Op::Mul => (input(0)? * input(1)?)?,
-        Op::Concat => Tensor::cat(inputs, 1)?,
-        Op::Narrow { start, length } => input(0)?.narrow(1, *start, *length)?,
-        Op::MaxPool { kernel, stride } => ops::max_pool::<T>(input(0)?, *kernel, *stride)?,
-        Op::ResizeBilinear => {
-            let (_, _, height, width) = input(1)?.dims4()?;
-            ops::resize_bilinear::<T>(input(0)?, height, width)?
-        }
-        Op::PixelShuffle { factor } => candle_nn::ops::pixel_shuffle(input(0)?, *factor)?,
-        // Bicubic upscaling is exact arithmetic on 8-bit images and lives in `imaging`; no network contains it.
-        Op::UpscaleBicubic { .. } => {
-            return Err(EngineError::Unsupported { engine: "reference", op: node.op.label() });
-        }
-    })
-}
-
-fn convolution_weights<T: Float>(
-    node: &Node,
-    conv: &Conv2d,
-    weights: &HashMap<String, Tensor>,
-) -> Result<(Tensor, Tensor), EngineError> {
-    let get = |key: String, shape: &[usize]| {
-        let missing = || EngineError::Weight { key: key.clone(), shape: shape.to_vec() };
-        weights.get(&key).cloned().ok_or_else(missing)
-    };
-    let weight = get(node.weight_key(), &conv.weight_shape())?;
-    let bias = match conv.bias {
-        true => get(node.bias_key(), &[conv.out_channels])?,
-        false => Tensor::zeros(conv.out_channels, T::DTYPE, &Device::Cpu)?,
-    };
-    Ok((weight, bias))
 }

@@ -1,5 +1,7 @@
 //! candle operations of our own, with gradients as PyTorch defines them.
 //!
+//! Each gradient is a function of its own, which both candle's autograd and the graph of a training step call.
+//!
 //! candle's convolution gradients are many times slower than a matrix product, its LeakyReLU has another gradient at zero, and its pooling and resizing
 //! have no gradient for these parameters. Everything else (sums, products, channel ranges, pixel shuffle) is candle's own.
 
@@ -45,18 +47,23 @@ struct ConvOp<T> {
     number: PhantomData<T>,
 }
 
-impl<T: Float> ConvOp<T> {
-    fn extents(&self, [batch, channels, height, width]: [usize; 4]) -> Result<Extents> {
-        if channels != self.conv.in_channels {
-            bail!("a convolution of {} channels got {channels}", self.conv.in_channels);
-        }
-        if height + 2 * self.conv.padding < self.conv.kernel
-            || width + 2 * self.conv.padding < self.conv.kernel
-        {
-            bail!("a {width}x{height} value is smaller than the {k}x{k} kernel", k = self.conv.kernel);
-        }
-        Ok(Extents { conv: self.conv.clone(), batch, height, width })
+fn extents(conv: &Conv2d, [batch, channels, height, width]: [usize; 4]) -> Result<Extents> {
+    if channels != conv.in_channels {
+        bail!("a convolution of {} channels got {channels}", conv.in_channels);
     }
+    if height + 2 * conv.padding < conv.kernel || width + 2 * conv.padding < conv.kernel {
+        bail!("a {width}x{height} value is smaller than the {k}x{k} kernel", k = conv.kernel);
+    }
+    Ok(Extents { conv: conv.clone(), batch, height, width })
+}
+
+/// The extents of the convolution that read a value of the shape of `x` and whose output has the gradient `dy`.
+fn extents_of(conv: &Conv2d, x: &Tensor, dy: &Tensor) -> Result<Extents> {
+    let extents = extents(conv, x.dims4()?.into())?;
+    if dy.dims() != extents.out_shape() {
+        bail!("the gradient of a convolution has shape {:?}, its value {:?}", dy.dims(), extents.out_shape());
+    }
+    Ok(extents)
 }
 
 impl<T: Float> CustomOp3 for ConvOp<T> {
@@ -73,7 +80,7 @@ impl<T: Float> CustomOp3 for ConvOp<T> {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let extents = self.extents(dims4(x_layout)?)?;
+        let extents = extents(&self.conv, dims4(x_layout)?)?;
         let (x, weight) = (values::<T>(x, x_layout)?, values::<T>(weight, weight_layout)?);
         let bias = values::<T>(bias, bias_layout)?;
         if weight.len() != self.conv.weight_shape().iter().product::<usize>()
@@ -89,27 +96,19 @@ impl<T: Float> CustomOp3 for ConvOp<T> {
         &self,
         x: &Tensor,
         weight: &Tensor,
-        bias: &Tensor,
+        _bias: &Tensor,
         _result: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (n, c, h, w) = x.dims4()?;
-        let extents = self.extents([n, c, h, w])?;
-        with_values::<T, _>(dy, |dy_values| {
-            // The image itself needs no gradient, which saves the head's input gradient.
-            let dx = match x.track_op() {
-                true => {
-                    let dx = with_values::<T, _>(weight, |weight| {
-                        Ok(conv::input_gradient(&extents, weight, dy_values))
-                    })?;
-                    Some(tensor_like(dx, x)?)
-                }
-                false => None,
-            };
-            let dw = with_values::<T, _>(x, |x| Ok(conv::weight_gradient(&extents, x, dy_values)))?;
-            let db = conv::bias_gradient(&extents, dy_values);
-            Ok((dx, Some(tensor_like(dw, weight)?), Some(tensor_like(db, bias)?)))
-        })
+        // Three functions read it; a range of channels would otherwise be copied by each.
+        let dy = &dy.contiguous()?;
+        // The image itself needs no gradient, which saves the head's input gradient.
+        let dx = match x.track_op() {
+            true => Some(conv2d_input_gradient::<T>(dy, x, &self.conv, weight)?),
+            false => None,
+        };
+        let dw = conv2d_weight_gradient::<T>(x, dy, &self.conv)?;
+        Ok((dx, Some(dw), Some(conv2d_bias_gradient::<T>(dy)?)))
     }
 }
 
@@ -117,6 +116,35 @@ impl<T: Float> CustomOp3 for ConvOp<T> {
 pub(super) fn conv2d<T: Float>(x: &Tensor, conv: &Conv2d, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let op = ConvOp::<T> { conv: conv.clone(), number: PhantomData };
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+}
+
+/// The gradient with respect to the input of a convolution, which has the shape of `like`.
+pub(super) fn conv2d_input_gradient<T: Float>(
+    dy: &Tensor,
+    like: &Tensor,
+    conv: &Conv2d,
+    weight: &Tensor,
+) -> Result<Tensor> {
+    let extents = extents_of(conv, like, dy)?;
+    let dx = with_values::<T, _>(dy, |dy| {
+        with_values::<T, _>(weight, |weight| Ok(conv::input_gradient(&extents, weight, dy)))
+    })?;
+    tensor_like(dx, like)
+}
+
+/// The gradient with respect to the weight of a convolution that read `x`, OIHW.
+pub(super) fn conv2d_weight_gradient<T: Float>(x: &Tensor, dy: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    let extents = extents_of(conv, x, dy)?;
+    let dw =
+        with_values::<T, _>(x, |x| with_values::<T, _>(dy, |dy| Ok(conv::weight_gradient(&extents, x, dy))))?;
+    Tensor::from_vec(dw, &conv.weight_shape(), x.device())
+}
+
+/// The gradient with respect to the bias of a convolution, one value per channel.
+pub(super) fn conv2d_bias_gradient<T: Float>(dy: &Tensor) -> Result<Tensor> {
+    let (batch, channels, height, width) = dy.dims4()?;
+    let db = with_values::<T, _>(dy, |dy| Ok(conv::bias_gradient([batch, channels, height * width], dy)))?;
+    Tensor::from_vec(db, channels, dy.device())
 }
 
 struct LeakyReluOp<T> {
@@ -137,15 +165,19 @@ impl<T: Float> CustomOp1 for LeakyReluOp<T> {
     }
 
     fn bwd(&self, x: &Tensor, _result: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let (slope, zero) = (T::of(f64::from(self.slope)), T::default());
-        // PyTorch's gradient at zero is the slope.
-        let dx = with_values::<T, _>(x, |x| {
-            with_values::<T, _>(dy, |dy| {
-                Ok(x.iter().zip(dy).map(|(&x, &dy)| if x > zero { dy } else { dy * slope }).collect())
-            })
-        })?;
-        Ok(Some(tensor_like::<T>(dx, x)?))
+        Ok(Some(leaky_relu_gradient::<T>(dy, x, self.slope)?))
     }
+}
+
+/// `dy` where `signs` is positive, `slope * dy` elsewhere: PyTorch's gradient at zero is the slope.
+pub(super) fn leaky_relu_gradient<T: Float>(dy: &Tensor, signs: &Tensor, slope: f32) -> Result<Tensor> {
+    let (slope, zero) = (T::of(f64::from(slope)), T::default());
+    let dx = with_values::<T, _>(signs, |signs| {
+        with_values::<T, _>(dy, |dy| {
+            Ok(signs.iter().zip(dy).map(|(&sign, &dy)| if sign > zero { dy } else { dy * slope }).collect())
+        })
+    })?;
+    tensor_like::<T>(dx, signs)
 }
 
 /// LeakyReLU; ReLU is the case `slope == 0`.
@@ -159,32 +191,35 @@ struct MaxPoolOp<T> {
     number: PhantomData<T>,
 }
 
-impl<T: Float> MaxPoolOp<T> {
-    /// The position in `x` of each output's maximum: the first in row order where several are equal, as PyTorch chooses.
-    fn positions(&self, x: &[T], [n, c, h, w]: [usize; 4]) -> Result<(Vec<usize>, [usize; 4])> {
-        if h < self.kernel || w < self.kernel {
-            bail!("a {w}x{h} value is smaller than the {k}x{k} window", k = self.kernel);
-        }
-        let (out_h, out_w) = ((h - self.kernel) / self.stride + 1, (w - self.kernel) / self.stride + 1);
-        let mut positions = Vec::with_capacity(n * c * out_h * out_w);
-        for plane in 0..n * c {
-            for out_y in 0..out_h {
-                for out_x in 0..out_w {
-                    let corner = (plane * h + out_y * self.stride) * w + out_x * self.stride;
-                    let mut best = corner;
-                    for y in 0..self.kernel {
-                        for at in corner + y * w..corner + y * w + self.kernel {
-                            if x[at] > x[best] {
-                                best = at;
-                            }
+/// The position in `x` of each output's maximum, the first in row order where several are equal, as PyTorch chooses; and the output's shape.
+fn maxima<T: Float>(
+    x: &[T],
+    [n, c, h, w]: [usize; 4],
+    kernel: usize,
+    stride: usize,
+) -> Result<(Vec<usize>, [usize; 4])> {
+    if h < kernel || w < kernel {
+        bail!("a {w}x{h} value is smaller than the {k}x{k} window", k = kernel);
+    }
+    let (out_h, out_w) = ((h - kernel) / stride + 1, (w - kernel) / stride + 1);
+    let mut positions = Vec::with_capacity(n * c * out_h * out_w);
+    for plane in 0..n * c {
+        for out_y in 0..out_h {
+            for out_x in 0..out_w {
+                let corner = (plane * h + out_y * stride) * w + out_x * stride;
+                let mut best = corner;
+                for y in 0..kernel {
+                    for at in corner + y * w..corner + y * w + kernel {
+                        if x[at] > x[best] {
+                            best = at;
                         }
                     }
-                    positions.push(best);
                 }
+                positions.push(best);
             }
         }
-        Ok((positions, [n, c, out_h, out_w]))
     }
+    Ok((positions, [n, c, out_h, out_w]))
 }
 
 impl<T: Float> CustomOp1 for MaxPoolOp<T> {
@@ -194,24 +229,36 @@ impl<T: Float> CustomOp1 for MaxPoolOp<T> {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = values::<T>(x, layout)?;
-        let (positions, shape) = self.positions(x, dims4(layout)?)?;
+        let (positions, shape) = maxima(x, dims4(layout)?, self.kernel, self.stride)?;
         let y = positions.iter().map(|&at| x[at]).collect();
         Ok((T::to_cpu_storage_owned(y), Shape::from(&shape)))
     }
 
     fn bwd(&self, x: &Tensor, _result: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let (n, c, h, w) = x.dims4()?;
-        let dx = with_values::<T, _>(x, |x| {
-            let (positions, _) = self.positions(x, [n, c, h, w])?;
-            let mut dx = vec![T::default(); x.len()];
-            with_values::<T, _>(dy, |dy| {
-                positions.iter().zip(dy).for_each(|(&at, &dy)| dx[at] += dy);
-                Ok(())
-            })?;
-            Ok(dx)
-        })?;
-        Ok(Some(tensor_like(dx, x)?))
+        Ok(Some(max_pool_gradient::<T>(dy, x, self.kernel, self.stride)?))
     }
+}
+
+/// Adds each value of `dy` to its window's maximum in `x`.
+pub(super) fn max_pool_gradient<T: Float>(
+    dy: &Tensor,
+    x: &Tensor,
+    kernel: usize,
+    stride: usize,
+) -> Result<Tensor> {
+    let dx = with_values::<T, _>(x, |values| {
+        let (positions, shape) = maxima(values, x.dims4()?.into(), kernel, stride)?;
+        if dy.dims() != shape {
+            bail!("the gradient of a pooled value has shape {:?}, the value {shape:?}", dy.dims());
+        }
+        let mut dx = vec![T::default(); values.len()];
+        with_values::<T, _>(dy, |dy| {
+            positions.iter().zip(dy).for_each(|(&at, &dy)| dx[at] += dy);
+            Ok(())
+        })?;
+        Ok(dx)
+    })?;
+    tensor_like(dx, x)
 }
 
 /// Maximum over square windows, no padding.
@@ -246,21 +293,23 @@ fn neighbours(from: usize, to: usize) -> Vec<Neighbours> {
         .collect()
 }
 
-impl<T: Float> ResizeBilinearOp<T> {
-    /// Calls `f(output position, input position, weight)` for the four terms of every output value.
-    fn for_each_term(&self, [n, c, h, w]: [usize; 4], mut f: impl FnMut(usize, usize, T)) {
-        let (rows, columns) = (neighbours(h, self.height), neighbours(w, self.width));
-        let mut out = 0;
-        for plane in 0..n * c {
-            for row in &rows {
-                for column in &columns {
-                    for (y, wy) in [(row.near, row.near_weight), (row.far, row.far_weight)] {
-                        let line = (plane * h + y) * w;
-                        f(out, line + column.near, T::of(wy * column.near_weight));
-                        f(out, line + column.far, T::of(wy * column.far_weight));
-                    }
-                    out += 1;
+/// Calls `f(output position, input position, weight)` for the four terms of every output value of a resize to `height` × `width`.
+fn for_each_term<T: Float>(
+    [n, c, h, w]: [usize; 4],
+    [height, width]: [usize; 2],
+    mut f: impl FnMut(usize, usize, T),
+) {
+    let (rows, columns) = (neighbours(h, height), neighbours(w, width));
+    let mut out = 0;
+    for plane in 0..n * c {
+        for row in &rows {
+            for column in &columns {
+                for (y, wy) in [(row.near, row.near_weight), (row.far, row.far_weight)] {
+                    let line = (plane * h + y) * w;
+                    f(out, line + column.near, T::of(wy * column.near_weight));
+                    f(out, line + column.far, T::of(wy * column.far_weight));
                 }
+                out += 1;
             }
         }
     }
@@ -275,19 +324,29 @@ impl<T: Float> CustomOp1 for ResizeBilinearOp<T> {
         let x = values::<T>(x, layout)?;
         let [n, c, h, w] = dims4(layout)?;
         let mut y = vec![T::default(); n * c * self.height * self.width];
-        self.for_each_term([n, c, h, w], |out, at, weight| y[out] += weight * x[at]);
+        let to = [self.height, self.width];
+        for_each_term([n, c, h, w], to, |out, at, weight: T| y[out] += weight * x[at]);
         Ok((T::to_cpu_storage_owned(y), Shape::from(&[n, c, self.height, self.width])))
     }
 
     fn bwd(&self, x: &Tensor, _result: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let (n, c, h, w) = x.dims4()?;
-        let mut dx = vec![T::default(); x.elem_count()];
-        with_values::<T, _>(dy, |dy| {
-            self.for_each_term([n, c, h, w], |out, at, weight| dx[at] += weight * dy[out]);
-            Ok(())
-        })?;
-        Ok(Some(tensor_like(dx, x)?))
+        Ok(Some(resize_bilinear_gradient::<T>(dy, x)?))
     }
+}
+
+/// The gradient with respect to the input of a resize, which has the shape of `like`.
+pub(super) fn resize_bilinear_gradient<T: Float>(dy: &Tensor, like: &Tensor) -> Result<Tensor> {
+    let (n, c, height, width) = dy.dims4()?;
+    let from: [usize; 4] = like.dims4()?.into();
+    if from[..2] != [n, c] {
+        bail!("the gradient of a resized value of shape {from:?} has shape {:?}", dy.dims());
+    }
+    let mut dx = vec![T::default(); like.elem_count()];
+    with_values::<T, _>(dy, |dy| {
+        for_each_term(from, [height, width], |out, at, weight: T| dx[at] += weight * dy[out]);
+        Ok(())
+    })?;
+    tensor_like(dx, like)
 }
 
 /// Bilinear resize to `height` × `width`.
@@ -325,22 +384,27 @@ impl<T: Float> CustomOp2 for L1Op<T> {
         _loss: &Tensor,
         d_loss: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let scale = with_values::<T, _>(d_loss, |d| Ok(d.first().map_or(0.0, |d| d.wide())))?
-            / sr.elem_count() as f64;
-        let (up, down) = (T::of(scale), T::of(-scale));
-        let d_sr = with_values::<T, _>(sr, |sr| {
-            with_values::<T, _>(hr, |hr| {
-                let sign = |(&sr, &hr): (&T, &T)| match sr.partial_cmp(&hr) {
-                    Some(std::cmp::Ordering::Greater) => up,
-                    Some(std::cmp::Ordering::Less) => down,
-                    // As PyTorch: the gradient at zero is zero; a value that is not a number has none either.
-                    _ => T::default(),
-                };
-                Ok(sr.iter().zip(hr).map(sign).collect())
-            })
-        })?;
-        Ok((Some(tensor_like::<T>(d_sr, sr)?), None))
+        let d_loss = with_values::<T, _>(d_loss, |d| Ok(d.first().map_or(0.0, |d| d.wide())))?;
+        Ok((Some(l1_loss_gradient::<T>(sr, hr, d_loss)?), None))
     }
+}
+
+/// `d_loss * sign(sr - hr) / count`.
+pub(super) fn l1_loss_gradient<T: Float>(sr: &Tensor, hr: &Tensor, d_loss: f64) -> Result<Tensor> {
+    let scale = d_loss / sr.elem_count() as f64;
+    let (up, down) = (T::of(scale), T::of(-scale));
+    let d_sr = with_values::<T, _>(sr, |sr| {
+        with_values::<T, _>(hr, |hr| {
+            let sign = |(&sr, &hr): (&T, &T)| match sr.partial_cmp(&hr) {
+                Some(std::cmp::Ordering::Greater) => up,
+                Some(std::cmp::Ordering::Less) => down,
+                // As PyTorch: the gradient at zero is zero; a value that is not a number has none either.
+                _ => T::default(),
+            };
+            Ok(sr.iter().zip(hr).map(sign).collect())
+        })
+    })?;
+    tensor_like::<T>(d_sr, sr)
 }
 
 /// Mean absolute difference over all values.
