@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod equivalence;
+pub mod plan;
 pub mod reference;
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,9 @@ mod mode {
 
     pub(super) fn set(value: u32) {
         // SAFETY: changes how denormals are treated and nothing else: the other bits come from `get`.
-        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags)) };
+        unsafe {
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags))
+        };
     }
 }
 

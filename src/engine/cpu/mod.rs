@@ -6,6 +6,7 @@
 pub mod denormals;
 mod epilogue;
 mod gemm;
+pub mod geometry;
 pub mod pointwise;
 pub mod simd;
 pub mod view;

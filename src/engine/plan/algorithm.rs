@@ -1,6 +1,7 @@
 //! Which algorithm computes a convolution: a cost model in multiply-adds.
 
-use super::program::{Algorithm, Direction};
+use super::program::Algorithm;
+use crate::engine::cpu::geometry::Direction;
 use crate::engine::cpu::{BLOCK, winograd};
 use crate::graph::Conv2d;
 
@@ -11,7 +12,9 @@ const TRANSFORM: usize = 400;
 pub(super) fn choose(conv: &Conv2d, direction: Direction, [height, width]: [usize; 2]) -> Algorithm {
     if !conv.is_plain_same() {
         return match () {
-            _ if conv.groups > 1 && conv.groups == conv.in_channels && conv.groups == conv.out_channels => Algorithm::Depthwise,
+            _ if conv.groups > 1 && conv.groups == conv.in_channels && conv.groups == conv.out_channels => {
+                Algorithm::Depthwise
+            }
             _ if conv.groups > 1 || direction == Direction::InputGradient => Algorithm::Plain,
             _ => Algorithm::Direct,
         };
@@ -28,7 +31,8 @@ pub(super) fn choose(conv: &Conv2d, direction: Direction, [height, width]: [usiz
     };
     let outputs = outputs.next_multiple_of(BLOCK);
     let tiles = height.div_ceil(winograd::TILE) * width.div_ceil(winograd::TILE);
-    let winograd = tiles * (winograd::POINTS * inputs * outputs + TRANSFORM * (inputs.next_multiple_of(BLOCK) + outputs));
+    let winograd = tiles
+        * (winograd::POINTS * inputs * outputs + TRANSFORM * (inputs.next_multiple_of(BLOCK) + outputs));
     let direct = height * width * 9 * inputs * outputs;
     if winograd < direct { Algorithm::Winograd } else { Algorithm::Direct }
 }

@@ -4,12 +4,11 @@
 //! that made its operand when nothing else reads that operand.
 
 use super::algorithm::choose;
-use super::program::{
-    Buffer, BufferId, Direction, Operation, Part, Piece, Pieces, Precision, Program, Step,
-};
+use super::program::{Buffer, BufferId, Operation, Part, Piece, Pieces, Precision, Program, Step};
 use super::readers::Readers;
 use crate::engine::EngineError;
 use crate::engine::cpu::BLOCK;
+use crate::engine::cpu::geometry::Direction;
 use crate::graph::{Conv2d, Graph, Node, NodeId, Op, shapes};
 
 /// What a program is for.

@@ -42,8 +42,7 @@ impl Memory {
         in_place: bool,
         private: impl Fn(usize) -> usize,
     ) -> Self {
-        let mut memory =
-            Self { storages: Vec::new(), of_buffer: Vec::new(), of_step: Vec::new(), floats: 0 };
+        let mut memory = Self { storages: Vec::new(), of_buffer: Vec::new(), of_step: Vec::new(), floats: 0 };
         let stage_of = |step: usize| stages.iter().position(|stage| stage.steps.contains(&step)).unwrap_or(0);
         let stage_of: Vec<usize> = (0..program.steps.len()).map(stage_of).collect();
         memory.of_buffer = vec![usize::MAX; program.buffers.len()];
@@ -96,8 +95,7 @@ impl Memory {
         let [part] = this.parts.as_slice() else { return None };
         let shape = &program.buffers[output];
         // A convolution reads its inputs' neighbouring pixels and all channels for each block of results.
-        let reads_input =
-            |buffer: BufferId| this.inputs.iter().flatten().any(|piece| piece.buffer == buffer);
+        let reads_input = |buffer: BufferId| this.inputs.iter().flatten().any(|piece| piece.buffer == buffer);
         [part.before, part.after].into_iter().flatten().find_map(|piece| {
             let storage = *self.of_buffer.get(piece.buffer)?;
             let whole = piece.start == 0 && program.buffers[piece.buffer] == *shape;
@@ -124,9 +122,12 @@ impl Memory {
         let mut placed: Vec<usize> = Vec::new();
         for index in order {
             let (live, floats) = (self.storages[index].live, self.storages[index].floats + SLACK);
-            let mut taken: Vec<(usize, usize)> = placed.iter().map(|&other| &self.storages[other]).filter(|other| {
-                other.live.0 <= live.1 && live.0 <= other.live.1
-            }).map(|other| (other.offset, other.offset + other.floats + SLACK)).collect();
+            let mut taken: Vec<(usize, usize)> = placed
+                .iter()
+                .map(|&other| &self.storages[other])
+                .filter(|other| other.live.0 <= live.1 && live.0 <= other.live.1)
+                .map(|other| (other.offset, other.offset + other.floats + SLACK))
+                .collect();
             taken.sort_unstable();
             let mut offset = 0;
             for (from, to) in taken {
@@ -145,7 +146,13 @@ impl Memory {
     ///
     /// # Safety
     /// The arena must have room for [`Memory::floats`].
-    pub(super) unsafe fn view(&self, program: &Program, buffer: BufferId, channel: usize, arena: *mut f32) -> View {
+    pub(super) unsafe fn view(
+        &self,
+        program: &Program,
+        buffer: BufferId,
+        channel: usize,
+        arena: *mut f32,
+    ) -> View {
         let storage = &self.storages[self.of_buffer[buffer]];
         let shape = &program.buffers[buffer];
         let pixel = pixel_floats(shape.channels);
@@ -163,5 +170,8 @@ impl Memory {
 
 fn last_read(program: &Program, buffer: BufferId, stage_of: &[usize]) -> Option<usize> {
     let readers = program.steps.iter().zip(stage_of);
-    readers.filter(|(step, _)| step.reads().any(|piece| piece.buffer == buffer)).map(|(_, &stage)| stage).max()
+    readers
+        .filter(|(step, _)| step.reads().any(|piece| piece.buffer == buffer))
+        .map(|(_, &stage)| stage)
+        .max()
 }

@@ -1,5 +1,6 @@
 //! What a plan is made of before it has addresses: steps that read and write channel ranges of buffers.
 
+use crate::engine::cpu::geometry::Direction;
 use crate::graph::Conv2d;
 
 /// The number format of a buffer. Every buffer names its own, so that other formats can join without a second engine.
@@ -69,17 +70,8 @@ impl Part {
     }
 }
 
-/// Which way a convolution runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
-    /// The layer itself.
-    Forward,
-    /// Its gradient with respect to the input.
-    InputGradient,
-}
-
 /// How a convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Algorithm {
     /// Winograd F(4×4, 3×3).
     Winograd,
@@ -99,13 +91,31 @@ pub(super) enum Operation {
     /// Brings the LR batch from the host.
     Load,
     /// Prepares the weights of a convolution.
-    Pack { name: String, conv: Conv2d, direction: Direction, algorithm: Algorithm },
+    Pack {
+        name: String,
+        conv: Conv2d,
+        direction: Direction,
+        algorithm: Algorithm,
+    },
     /// A convolution (of `conv` itself, or its input gradient).
-    Conv { name: String, conv: Conv2d, direction: Direction, algorithm: Algorithm },
+    Conv {
+        name: String,
+        conv: Conv2d,
+        direction: Direction,
+        algorithm: Algorithm,
+    },
     /// Private sums of the weight and bias gradient. Inputs: x, dy.
-    WeightGradient { name: String, conv: Conv2d, algorithm: Algorithm },
+    WeightGradient {
+        name: String,
+        conv: Conv2d,
+        algorithm: Algorithm,
+    },
     /// Adds them and writes the gradient.
-    FinishGradient { name: String, conv: Conv2d, algorithm: Algorithm },
+    FinishGradient {
+        name: String,
+        conv: Conv2d,
+        algorithm: Algorithm,
+    },
     /// Sum of the inputs, as the parts say.
     Sum,
     /// Product of both inputs.
@@ -115,18 +125,34 @@ pub(super) enum Operation {
     /// dy · y · (1 − y). Inputs: dy, y.
     SigmoidGradient,
     /// The input in channels from `start` of a zero value.
-    Place { start: usize },
-    MaxPool { kernel: usize, stride: usize },
+    Place {
+        start: usize,
+    },
+    MaxPool {
+        kernel: usize,
+        stride: usize,
+    },
     /// Inputs: dy, x.
-    MaxPoolGradient { kernel: usize, stride: usize },
+    MaxPoolGradient {
+        kernel: usize,
+        stride: usize,
+    },
     ResizeBilinear,
     ResizeBilinearGradient,
-    PixelShuffle { factor: usize },
-    PixelUnshuffle { factor: usize },
+    PixelShuffle {
+        factor: usize,
+    },
+    PixelUnshuffle {
+        factor: usize,
+    },
     /// L1 loss and its gradient, both before a pixel shuffle by `factor`.
-    Loss { factor: usize },
+    Loss {
+        factor: usize,
+    },
     /// Takes the SR batch to the host, through a pixel shuffle by `factor`.
-    Store { factor: usize },
+    Store {
+        factor: usize,
+    },
 }
 
 /// One step.

@@ -39,7 +39,8 @@ impl Readers {
                 Op::Concat => node.inputs.iter().flat_map(|input| origins[input.index()].clone()).collect(),
                 _ => {
                     let read = node.inputs.iter().enumerate();
-                    let read = read.filter(|&(position, _)| needed[index] && !node.op.reads_only_shape(position));
+                    let read =
+                        read.filter(|&(position, _)| needed[index] && !node.op.reads_only_shape(position));
                     for origin in read.flat_map(|(_, input)| &origins[input.index()]) {
                         let Range { node, start, channels } = *origin;
                         readers[node].push(Reader { node: Some(index), start, channels });

@@ -138,7 +138,9 @@ impl Tasks {
                 needed.sort_unstable();
                 needed.dedup();
                 let start = self.waits.len();
-                self.waits.extend(needed.iter().map(|&counter| Wait { counter: base + counter, count: done[counter] }));
+                self.waits.extend(
+                    needed.iter().map(|&counter| Wait { counter: base + counter, count: done[counter] }),
+                );
                 let waits = (start, self.waits.len());
                 let rows = (this * band, ((this + 1) * band).min(height));
                 for columns in columns_of_task(step, rows, width) {
@@ -169,7 +171,9 @@ pub(super) fn band_rows(width: usize) -> usize {
 /// The size of the image that a step is cut along, or `None` for one that is not cut like that.
 fn image_size(program: &Program, step: &Step) -> Option<(usize, usize)> {
     let buffer = match step.operation {
-        Operation::Pack { .. } | Operation::WeightGradient { .. } | Operation::FinishGradient { .. } => return None,
+        Operation::Pack { .. } | Operation::WeightGradient { .. } | Operation::FinishGradient { .. } => {
+            return None;
+        }
         _ => step.output.or_else(|| step.reads().next().map(|piece| piece.buffer))?,
     };
     program.buffers.get(buffer).map(|buffer| (buffer.height, buffer.width))

@@ -1,0 +1,22 @@
+//! The planned engine: a graph compiled, for one shape and mode, into a fixed list of kernel calls over one arena.
+//!
+//! The way of the data: [`lower`] turns the graph into steps (what is fused, what is free, which algorithm); [`stages`] decides which steps run together; [`memory`] gives
+//! everything its place; [`tasks`] cuts the steps and orders the pieces; [`kernels`] calls what `engine::cpu` computes; [`executor`] runs the tasks on threads.
+//! Nothing is allocated between the first task and the last, and results are the same bits for any number of threads.
+
+mod algorithm;
+mod executor;
+mod kernels;
+mod lower;
+mod memory;
+mod network;
+mod plan;
+mod program;
+mod readers;
+mod stages;
+mod tasks;
+mod weights;
+
+pub use network::Network;
+pub use plan::Plan;
+pub use program::{Algorithm, Precision};

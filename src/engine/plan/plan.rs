@@ -1,0 +1,58 @@
+//! A compiled graph.
+
+use super::lower::{Mode, lower};
+use super::memory::Memory;
+use super::program::{Operation, Program, Step};
+use super::stages::{self, Stage};
+use super::tasks::{Tasks, band_rows};
+use super::weights;
+use crate::engine::EngineError;
+use crate::graph::Graph;
+
+/// What the inner values of a wave may take: they should stay in the cache beside what passes through it.
+const WAVE_BYTES: usize = 12 << 20;
+
+/// Steps with their order, places and pieces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub(super) program: Program,
+    pub(super) stages: Vec<Stage>,
+    pub(super) memory: Memory,
+    pub(super) tasks: Tasks,
+}
+
+impl Plan {
+    /// Compiles inference for a batch of LR images `[images, height, width]`.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the images do not go through the model, or a plan cannot run it.
+    pub fn inference(graph: &Graph, shape: [usize; 3]) -> Result<Self, EngineError> {
+        let program = lower(graph, Mode::Infer, &[graph.output()], shape)?;
+        let [images, _, width] = shape;
+        let band = band_rows(width);
+        let stages = match images {
+            1 => stages::by_waves(&program, band, WAVE_BYTES),
+            _ => stages::by_level(&program),
+        };
+        Self::of(program, stages, band)
+    }
+
+    fn of(program: Program, stages: Vec<Stage>, band: usize) -> Result<Self, EngineError> {
+        let private = |step: usize| weights::private_floats(&program.steps[step]);
+        let memory = Memory::of(&program, &stages, band, true, private);
+        let tasks = Tasks::of(&program, &stages, &memory, band, pieces)?;
+        Ok(Self { program, stages, memory, tasks })
+    }
+
+    /// Bytes of the arena.
+    pub fn arena_bytes(&self) -> usize {
+        self.memory.floats * size_of::<f32>()
+    }
+}
+
+fn pieces(step: &Step) -> usize {
+    match step.operation {
+        Operation::Pack { .. } => 1,
+        _ => 1,
+    }
+}
