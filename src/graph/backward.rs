@@ -112,9 +112,8 @@ fn needed(graph: &Graph) -> Vec<bool> {
 
 /// Whether what each node's readers hand on are ranges of channels that fill it without overlap: then its gradient is one concatenation.
 fn tiled(graph: &Graph, channels: &[usize], needed: &[bool]) -> Vec<bool> {
-    // Of each node the ranges read, or `None` once something reads it whole, as the loss reads the output.
+    // Of each node the ranges read, or `None` once something reads it whole. The output has no such readers: what is behind it does not reach it.
     let mut ranges: Vec<Option<Vec<[usize; 2]>>> = vec![Some(Vec::new()); graph.nodes().len()];
-    ranges[graph.output().0] = None;
     let readers = graph.nodes().iter().zip(needed).filter(|&(_, &needed)| needed);
     for (node, _) in readers {
         for (at, input) in node.inputs.iter().enumerate() {
