@@ -1,5 +1,7 @@
 //! The last step of every convolution: from sums in registers to values in memory.
 
+use super::BLOCK;
+use super::gemm::vectors;
 use super::simd::Simd;
 use super::view::{Epilogue, Target, View};
 
@@ -70,20 +72,42 @@ impl Run {
         unsafe {
             // A constant number of pixels compiles to straight code.
             if count == RUN {
-                self.finish_some::<S>(channel, values, RUN);
+                self.finish_some::<S>(channel, values, RUN, S::LANES);
             } else {
-                self.finish_some::<S>(channel, values, count);
+                self.finish_some::<S>(channel, values, count, S::LANES);
             }
         }
     }
 
+    /// [`Run::finish`] that reads and writes only the first `lanes` of each vector.
+    ///
+    /// # Safety
+    /// The instruction set is enabled, and the pixels exist in every view with `lanes` channels from `channel` on.
     #[inline(always)]
-    unsafe fn finish_some<S: Simd>(&self, channel: usize, mut values: [S::V; RUN], count: usize) {
+    pub(super) unsafe fn finish_lanes<S: Simd>(
+        &self,
+        channel: usize,
+        values: [S::V; RUN],
+        count: usize,
+        lanes: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { self.finish_some::<S>(channel, values, count, lanes) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_some<S: Simd>(
+        &self,
+        channel: usize,
+        mut values: [S::V; RUN],
+        count: usize,
+        lanes: usize,
+    ) {
         // SAFETY: the caller promises that the pixels and the channels exist in every view.
         unsafe {
             if let Some(before) = self.before {
                 for (x, value) in values.iter_mut().enumerate().take(count) {
-                    *value = S::add(*value, S::load(before.at(x, channel)));
+                    *value = S::add(*value, load_lanes::<S>(before.at(x, channel), lanes));
                 }
             }
             if let Some(slope) = self.activation {
@@ -94,19 +118,82 @@ impl Run {
             }
             if let Some(after) = self.after {
                 for (x, value) in values.iter_mut().enumerate().take(count) {
-                    *value = S::add(*value, S::load(after.at(x, channel)));
+                    *value = S::add(*value, load_lanes::<S>(after.at(x, channel), lanes));
                 }
             }
             if let Some((mask, slope)) = self.mask {
                 let slope = S::splat(slope);
                 for (x, value) in values.iter_mut().enumerate().take(count) {
-                    let forward = S::load(mask.at(x, channel));
+                    let forward = load_lanes::<S>(mask.at(x, channel), lanes);
                     *value = S::where_positive(forward, *value, S::mul(*value, slope));
                 }
             }
             for (x, value) in values.into_iter().enumerate().take(count) {
-                S::store(self.out.at(x, channel), value);
+                store_lanes::<S>(self.out.at(x, channel), value, lanes);
             }
         }
+    }
+}
+
+/// Finishes the register tile of `N` adjacent pixels and the block of channels that begins at `channel`.
+///
+/// # Safety
+/// The instruction set is enabled, and the pixels exist in every view of the target, with room for the whole block.
+#[inline(always)]
+pub(super) unsafe fn finish_tile<S: Simd, const N: usize>(
+    target: &Target,
+    (image, y, x): (usize, usize, usize),
+    channel: usize,
+    sums: &[S::Block; N],
+) {
+    let mut start = 0;
+    while start < N {
+        let count = RUN.min(N - start);
+        // SAFETY: the caller promises that the pixels exist.
+        unsafe {
+            let run = Run::at(target, image, y, x + start);
+            for v in 0..vectors::<S>() {
+                let mut values = [S::splat(0.0); RUN];
+                for (i, value) in values.iter_mut().enumerate().take(count) {
+                    *value = sums[start + i][v];
+                }
+                run.finish::<S>(channel + v * S::LANES, values, count);
+            }
+        }
+        start += RUN;
+    }
+}
+
+/// The first `lanes` values of a vector; the others are zero.
+///
+/// # Safety
+/// The instruction set is enabled; `lanes` values are at `from`, and `lanes <= S::LANES`.
+#[inline(always)]
+pub(super) unsafe fn load_lanes<S: Simd>(from: *const f32, lanes: usize) -> S::V {
+    // SAFETY: the caller promises as many values as are read.
+    unsafe {
+        if lanes == S::LANES {
+            return S::load(from);
+        }
+        let mut values = [0.0f32; BLOCK];
+        values.as_mut_ptr().copy_from_nonoverlapping(from, lanes);
+        S::load(values.as_ptr())
+    }
+}
+
+/// Writes the first `lanes` values of a vector.
+///
+/// # Safety
+/// The instruction set is enabled; `lanes` values have room at `to`, and `lanes <= S::LANES`.
+#[inline(always)]
+pub(super) unsafe fn store_lanes<S: Simd>(to: *mut f32, v: S::V, lanes: usize) {
+    // SAFETY: the caller promises room for as many values as are written.
+    unsafe {
+        if lanes == S::LANES {
+            return S::store(to, v);
+        }
+        let mut values = [0.0f32; BLOCK];
+        S::store(values.as_mut_ptr(), v);
+        to.copy_from_nonoverlapping(values.as_ptr(), lanes);
     }
 }

@@ -27,9 +27,26 @@ pub(super) unsafe fn multiply<S: Simd, const R: usize>(
     // SAFETY: all offsets stay within what the caller promises.
     unsafe {
         let rows: [*const f32; R] = std::array::from_fn(|r| a.add(r * row));
+        multiply_rows::<S, R>(sums, &rows, k, b);
+    }
+}
+
+/// [`multiply`] with rows anywhere.
+///
+/// # Safety
+/// The instruction set is enabled; each row has `k` values; `b` has `k * BLOCK` values.
+#[inline(always)]
+pub(super) unsafe fn multiply_rows<S: Simd, const R: usize>(
+    sums: &mut [S::Block; R],
+    rows: &[*const f32; R],
+    k: usize,
+    b: *const f32,
+) {
+    // SAFETY: all offsets stay within what the caller promises.
+    unsafe {
         for i in 0..k {
             let columns = load_block::<S>(b.add(i * BLOCK));
-            for (sum, row) in sums.iter_mut().zip(&rows) {
+            for (sum, row) in sums.iter_mut().zip(rows) {
                 let value = S::splat(*row.add(i));
                 for v in 0..vectors::<S>() {
                     sum[v] = S::fma(value, columns[v], sum[v]);

@@ -4,9 +4,17 @@
 //! how work is cut into pieces, and where everything lies, is the plan's business. Results do not depend on the cut: the same inputs give the same bits.
 
 pub mod denormals;
+#[cfg(test)]
+mod convolution_tests;
+pub mod direct;
+pub mod direct_gradient;
+pub mod elementwise;
 mod epilogue;
+#[cfg(test)]
+mod fixtures;
 mod gemm;
 pub mod geometry;
+pub mod grouped;
 pub mod pointwise;
 pub mod simd;
 pub mod view;
