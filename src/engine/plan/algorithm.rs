@@ -10,14 +10,11 @@ const TRANSFORM: usize = 400;
 
 /// The algorithm for a convolution with output `[height, width]`.
 pub(super) fn choose(conv: &Conv2d, direction: Direction, [height, width]: [usize; 2]) -> Algorithm {
+    if conv.groups > 1 {
+        return Algorithm::Grouped;
+    }
     if !conv.is_plain_same() {
-        return match () {
-            _ if conv.groups > 1 && conv.groups == conv.in_channels && conv.groups == conv.out_channels => {
-                Algorithm::Depthwise
-            }
-            _ if conv.groups > 1 || direction == Direction::InputGradient => Algorithm::Plain,
-            _ => Algorithm::Direct,
-        };
+        return Algorithm::Direct;
     }
     if conv.kernel == 1 {
         return Algorithm::Pointwise;

@@ -1,104 +1,83 @@
 //! From a task to a kernel call.
 
+use super::bind::{Bound, Range};
 use super::plan::Plan;
-use super::program::{Algorithm, Operation, Piece, Step};
-use super::tasks::Task;
-use super::weights::{self, packed_floats};
+use super::program::{Algorithm, Operation, Step};
+use super::tasks::{Task, gradient_pieces, gradient_size};
+use super::weights;
+use crate::engine::cpu::direct::Direct;
+use crate::engine::cpu::elementwise::{Combination, Combine};
+use crate::engine::cpu::ends::{FromImage, FromPlanes, ToImage, ToPlanes};
+use crate::engine::cpu::geometry::Geometry;
+use crate::engine::cpu::grouped::Grouped;
+use crate::engine::cpu::loss::L1;
 use crate::engine::cpu::pointwise::{Pointwise, Rows};
-use crate::engine::cpu::simd::{Isa, run};
-use crate::engine::cpu::view::{Epilogue, Source, Target, View};
+use crate::engine::cpu::pointwise_gradient::{self, PointwiseGradient};
+use crate::engine::cpu::pool::{MaxPool, MaxPoolGradient, Windows};
+use crate::engine::cpu::resize::{Resize, ResizeGradient};
+use crate::engine::cpu::shuffle::{PixelShuffle, Shuffle};
+use crate::engine::cpu::simd::{Isa, Kernel, run};
 use crate::engine::cpu::winograd::{self, TILE, Tiles, Winograd};
-
-/// A step with addresses.
-pub(super) struct Bound {
-    inputs: Vec<Vec<Source>>,
-    targets: Vec<Target>,
-    weights: *const f32,
-    bias: *const f32,
-    size: (usize, usize),
-}
-
-// SAFETY: addresses into an arena and into packed weights, which outlive every run; the plan's order keeps tasks from racing.
-unsafe impl Send for Bound {}
-// SAFETY: as above.
-unsafe impl Sync for Bound {}
+use crate::engine::cpu::winograd_gradient::{self, WinogradGradient};
+use crate::engine::cpu::{direct_gradient, view::View};
+use crate::graph::Conv2d;
 
 /// The LR batch.
 #[derive(Clone, Copy)]
-pub(super) enum HostInput<'a> {
+pub(super) enum HostInput {
     /// NCHW.
-    Planes(&'a [f32]),
-    /// Interleaved 8-bit RGB of one image, with the value of white.
-    Pixels(&'a [u8], f32),
+    Planes(*const f32),
+    /// Interleaved 8-bit RGB of one image, and the value of white.
+    Image(*const u8, f32),
 }
 
-/// The SR batch.
+/// What leaves a run.
 #[derive(Clone, Copy)]
 pub(super) enum HostOutput {
-    /// NCHW.
+    /// The SR batch, NCHW.
     Planes(*mut f32),
-    /// Interleaved 8-bit RGB of one image, with the value of white.
-    Pixels(*mut u8, f32),
+    /// One SR image, interleaved 8-bit RGB, with the value of white; and where each row of LR pixels says whether all its values are numbers.
+    Image(*mut u8, f32, *mut bool),
+    /// The loss: HR batch, NCHW; and where the absolute differences of each row of LR pixels are summed.
+    Loss(*const f32, *mut f64),
 }
 
-// SAFETY: an address of memory that the caller of a run keeps exclusively for it; tasks write disjoint rows.
-unsafe impl Send for HostOutput {}
-// SAFETY: as above.
-unsafe impl Sync for HostOutput {}
-
-/// Gives every step of a plan its addresses.
-///
-/// # Safety
-/// The arena has room for the plan, and the packed weights live as long as the result.
-pub(super) unsafe fn bind(plan: &Plan, arena: *mut f32, packed: impl Fn(&Step) -> *const f32) -> Vec<Bound> {
-    let program = &plan.program;
-    // SAFETY: the caller promises the arena.
-    let view = |piece: &Piece| unsafe { plan.memory.view(program, piece.buffer, piece.start, arena) };
-    let bound = |step: &Step| {
-        let target = |part: &super::program::Part| Target {
-            view: view(&Piece {
-                buffer: step.output.unwrap_or(0),
-                start: part.start,
-                channels: part.channels,
-            }),
-            channels: part.channels,
-            epilogue: Epilogue {
-                before: part.before.as_ref().map(&view),
-                activation: part.activation,
-                after: part.after.as_ref().map(&view),
-                mask: part.mask.as_ref().map(|(piece, slope)| (view(piece), *slope)),
-            },
-        };
-        let source = |piece: &Piece| Source { view: view(piece), channels: piece.channels };
-        let inputs: Vec<Vec<Source>> =
-            step.inputs.iter().map(|pieces| pieces.iter().map(source).collect()).collect();
-        let buffer = step.output.or_else(|| step.reads().next().map(|piece| piece.buffer));
-        let size =
-            buffer.map_or((0, 0), |buffer| (program.buffers[buffer].height, program.buffers[buffer].width));
-        let (mut weights, mut bias) = (std::ptr::null(), std::ptr::null());
-        if let Operation::Conv { conv, direction, algorithm, .. } = &step.operation {
-            weights = packed(step);
-            if weights::bias_floats(conv, *direction) > 0 {
-                // SAFETY: the bias lies behind the packed weights.
-                bias = unsafe { weights.add(packed_floats(conv, *direction, *algorithm)) };
-            }
-        }
-        Bound { inputs, targets: step.parts.iter().map(target).collect(), weights, bias, size }
-    };
-    program.steps.iter().map(bound).collect()
+/// Weights that change from run to run, and their gradients.
+pub(super) trait Parameters: Sync {
+    /// A convolution's weight and bias (OIHW, and one value per output channel; empty if it has none).
+    fn values(&self, name: &str) -> (&[f32], &[f32]);
+    /// Where their gradients go; null where there is none.
+    fn gradients(&self, name: &str) -> (*mut f32, *mut f32);
 }
 
-/// Floats of scratch memory that the tasks of a plan need, a thread.
+/// What a run computes with.
+pub(super) struct Machine<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) bound: &'a [Bound],
+    pub(super) isa: Isa,
+    pub(super) input: HostInput,
+    pub(super) output: HostOutput,
+    /// `None` when inferring: weights are then packed before.
+    pub(super) parameters: Option<&'a dyn Parameters>,
+}
+
+// SAFETY: the addresses are of memory that the caller of a run keeps for it alone, and tasks that run together write disjoint parts of it.
+unsafe impl Sync for Machine<'_> {}
+
+/// Floats of scratch memory that a thread needs for any task of a plan.
 pub(super) fn scratch_floats(plan: &Plan) -> usize {
-    let need = |task: &Task| {
-        let step = &plan.program.steps[task.step];
-        match &step.operation {
-            Operation::Conv { conv, direction, algorithm: Algorithm::Winograd, .. } => {
-                let (inputs, outputs) = weights::channels(conv, *direction);
-                winograd::scratch_len(tiles(task).count(), inputs, outputs)
-            }
-            _ => 0,
+    let need = |task: &Task| match &plan.program.steps[task.step].operation {
+        Operation::Conv { conv, direction, algorithm: Algorithm::Winograd, .. } => {
+            let (inputs, outputs) = weights::channels(conv, *direction);
+            winograd::scratch_len(tiles(task).count(), inputs, outputs)
         }
+        Operation::WeightGradient { conv, algorithm: Algorithm::Winograd } => {
+            winograd_gradient::scratch_len(conv.in_channels, conv.out_channels)
+        }
+        Operation::WeightGradient { conv, algorithm: Algorithm::Pointwise } => {
+            pointwise_gradient::scratch_len(conv.in_channels, conv.out_channels)
+        }
+        _ => 0,
     };
     plan.tasks.list.iter().map(need).max().unwrap_or(0)
 }
@@ -111,101 +90,307 @@ fn tiles(task: &Task) -> Tiles {
     }
 }
 
-/// What a run computes with.
-pub(super) struct Machine<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) bound: &'a [Bound],
-    pub(super) isa: Isa,
-    pub(super) input: HostInput<'a>,
-    pub(super) output: HostOutput,
-}
-
 impl Machine<'_> {
+    /// # Safety
+    /// What the kernel holds is valid.
+    unsafe fn call(&self, mut kernel: impl Kernel) {
+        // SAFETY: the instruction set was detected on this processor; the rest is the caller's promise.
+        unsafe { run(self.isa, &mut kernel) };
+    }
+
     /// Performs one task.
     ///
     /// # Safety
-    /// The addresses are valid, the scratch memory is as long as [`scratch_floats`] says, and no other thread writes what the task reads or writes.
+    /// The addresses are valid, the scratch memory is as long as [`scratch_floats`] says, and what the task reads is complete and written by nobody.
     pub(super) unsafe fn perform(&self, task: &Task, scratch: &mut [f32]) {
         let (step, bound) = (&self.plan.program.steps[task.step], &self.bound[task.step]);
-        let rows = Rows { image: task.image, rows: task.rows };
-        // SAFETY: the caller's promise; the instruction set was detected.
+        let piece = Rows { image: task.image, rows: task.rows };
+        let width = bound.size.1;
+        // SAFETY: the caller's promise.
         unsafe {
             match &step.operation {
-                Operation::Conv { algorithm: Algorithm::Winograd, .. } => run(
-                    self.isa,
-                    &mut Winograd {
-                        size: bound.size,
-                        sources: &bound.inputs[0],
-                        targets: &bound.targets,
-                        weights: bound.weights,
-                        bias: bound.bias,
-                        tiles: tiles(task),
-                        scratch,
-                    },
-                ),
-                Operation::Conv { algorithm: Algorithm::Pointwise, .. } => run(
-                    self.isa,
-                    &mut Pointwise {
-                        width: bound.size.1,
-                        sources: &bound.inputs[0],
-                        targets: &bound.targets,
-                        weights: bound.weights,
-                        bias: bound.bias,
-                        piece: rows,
-                    },
-                ),
-                Operation::Load => {
-                    self.load(&bound.targets[0].view, bound.targets[0].channels, bound.size, rows)
-                }
-                Operation::Store { factor } => self.store(&bound.inputs[0][0], *factor, bound.size, rows),
-                other => todo!("{other:?}"),
-            }
-        }
-    }
-
-    unsafe fn load(&self, view: &View, channels: usize, (height, width): (usize, usize), rows: Rows) {
-        for y in rows.rows.0..rows.rows.1 {
-            for x in 0..width {
-                for c in 0..channels {
-                    let value = match self.input {
-                        HostInput::Planes(p) => p[((rows.image * channels + c) * height + y) * width + x],
-                        HostInput::Pixels(p, range) => {
-                            f32::from(p[(y * width + x) * 3 + c]) / (255.0 / range)
+                Operation::Load => match self.input {
+                    HostInput::Planes(planes) => {
+                        let channels = bound.channels;
+                        self.call(FromPlanes { size: bound.size, channels, planes, output: bound.output(), piece });
+                    }
+                    HostInput::Image(bytes, data_range) => {
+                        self.call(FromImage { width, bytes, data_range, output: bound.output(), piece });
+                    }
+                },
+                Operation::Store { factor } => self.store(bound, *factor, piece),
+                Operation::Loss { factor } => self.loss(bound, *factor, piece),
+                Operation::Conv { conv, direction, algorithm, .. } => {
+                    let (sources, targets) = (&bound.inputs[0][..], &bound.targets[..]);
+                    let (weights, bias) = (bound.weights, bound.bias);
+                    match algorithm {
+                        Algorithm::Winograd => {
+                            let (size, tiles) = (bound.size, tiles(task));
+                            self.call(Winograd { size, sources, targets, weights, bias, tiles, scratch });
                         }
-                    };
-                    unsafe { *view.at(rows.image, y, x).add(c) = value };
-                }
-            }
-        }
-    }
-
-    unsafe fn store(&self, source: &Source, f: usize, (height, width): (usize, usize), rows: Rows) {
-        let c_out = source.channels / (f * f);
-        for y in rows.rows.0..rows.rows.1 {
-            for c in 0..c_out {
-                for i in 0..f {
-                    for x in 0..width {
-                        for j in 0..f {
-                            unsafe {
-                                let v = *source.view.at(rows.image, y, x).add(c * f * f + i * f + j);
-                                match self.output {
-                                    HostOutput::Planes(p) => {
-                                        *p.add(
-                                            (((rows.image * c_out + c) * height + y) * f + i) * width * f
-                                                + x * f
-                                                + j,
-                                        ) = v;
-                                    }
-                                    HostOutput::Pixels(p, range) => {
-                                        *p.add((((y * f + i) * width * f) + x * f + j) * c_out + c) =
-                                            (v.clamp(0.0, range) * (255.0 / range)).round_ties_even() as u8;
-                                    }
-                                }
-                            }
+                        Algorithm::Pointwise => {
+                            self.call(Pointwise { width, sources, targets, weights, bias, piece });
                         }
+                        Algorithm::Direct => {
+                            let (geometry, direction) = (bound.geometry(conv), *direction);
+                            self.call(Direct { geometry, direction, sources, targets, weights, bias, piece });
+                        }
+                        Algorithm::Grouped => self.call(Grouped {
+                            geometry: bound.geometry(conv),
+                            direction: *direction,
+                            groups: conv.groups,
+                            source: sources[0],
+                            target: targets[0],
+                            weights,
+                            bias,
+                            piece,
+                        }),
                     }
                 }
+                Operation::Pack { name, conv, direction, algorithm } => {
+                    if let Some(parameters) = self.parameters {
+                        let floats = weights::private_floats(step, 0, (0, 0));
+                        let packed = std::slice::from_raw_parts_mut(bound.private, floats);
+                        let (weight, bias) = parameters.values(name);
+                        weights::pack((conv, *direction, *algorithm), weight, bias, packed);
+                    }
+                }
+                Operation::WeightGradient { conv, algorithm } => {
+                    self.weight_gradient(step, bound, (conv, *algorithm), task.index, scratch);
+                }
+                Operation::FinishGradient { name, conv, algorithm } => {
+                    self.finish_gradient(task, bound, (name, conv, *algorithm));
+                }
+                Operation::Sum => self.combine(bound, Combination::Sum, piece),
+                Operation::Place { .. } => self.combine(bound, Combination::Sum, piece),
+                Operation::Product => self.combine(bound, Combination::Product, piece),
+                Operation::Sigmoid => self.combine(bound, Combination::Sigmoid, piece),
+                Operation::SigmoidGradient => self.combine(bound, Combination::SigmoidGradient, piece),
+                &Operation::MaxPool { kernel, stride } => self.call(MaxPool {
+                    windows: Windows { kernel, stride, size: bound.input_size },
+                    input: bound.input(0),
+                    output: bound.output(),
+                    channels: bound.channels,
+                    piece,
+                }),
+                &Operation::MaxPoolGradient { kernel, stride } => self.call(MaxPoolGradient {
+                    windows: Windows { kernel, stride, size: bound.size },
+                    gradient: bound.input(0),
+                    input: bound.input(1),
+                    output: bound.output(),
+                    channels: bound.channels,
+                    piece,
+                }),
+                Operation::ResizeBilinear => self.call(Resize {
+                    rows: &bound.axes[0],
+                    columns: &bound.axes[1],
+                    input: bound.input(0),
+                    output: bound.output(),
+                    channels: bound.channels,
+                    piece,
+                }),
+                Operation::ResizeBilinearGradient => self.call(ResizeGradient {
+                    rows: &bound.axes[0],
+                    columns: &bound.axes[1],
+                    gradient: bound.input(0),
+                    output: bound.output(),
+                    channels: bound.channels,
+                    piece,
+                }),
+                &Operation::PixelShuffle { factor } => {
+                    // The plan cuts the fine image; a piece begins and ends on rows of the coarse one.
+                    let rows = (piece.rows.0.div_ceil(factor), piece.rows.1.div_ceil(factor));
+                    self.call(PixelShuffle {
+                        shuffle: Shuffle::ToFine,
+                        factor,
+                        width: width / factor,
+                        coarse: bound.input(0),
+                        fine: bound.output(),
+                        fine_channels: bound.channels,
+                        piece: Rows { rows, ..piece },
+                    });
+                }
+                &Operation::PixelUnshuffle { factor } => self.call(PixelShuffle {
+                    shuffle: Shuffle::ToCoarse,
+                    factor,
+                    width,
+                    coarse: bound.output(),
+                    fine: bound.input(0),
+                    fine_channels: bound.channels / (factor * factor),
+                    piece,
+                }),
             }
         }
+    }
+
+    /// # Safety
+    /// As for [`Machine::perform`].
+    unsafe fn combine(&self, bound: &Bound, combination: Combination, piece: Rows) {
+        let width = bound.size.1;
+        for Range { inputs, target, room } in &bound.ranges {
+            // SAFETY: the caller's promise.
+            unsafe { self.call(Combine { width, combination, inputs, target: *target, room: *room, piece }) };
+        }
+    }
+
+    /// # Safety
+    /// As for [`Machine::perform`].
+    unsafe fn store(&self, bound: &Bound, factor: usize, piece: Rows) {
+        let (size, input) = (bound.size, bound.input(0));
+        let channels = bound.inputs[0][0].channels / (factor * factor);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.output {
+                HostOutput::Planes(planes) => {
+                    self.call(ToPlanes { size, factor, channels, input, planes, piece });
+                }
+                HostOutput::Image(bytes, data_range, numbers) => {
+                    let mut kernel =
+                        ToImage { size, factor, data_range, input, bytes, piece, not_a_number: None };
+                    run(self.isa, &mut kernel);
+                    for row in piece.rows.0..piece.rows.1 {
+                        *numbers.add(row) = kernel.not_a_number.is_none();
+                    }
+                }
+                HostOutput::Loss(..) => {}
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Machine::perform`].
+    unsafe fn loss(&self, bound: &Bound, factor: usize, piece: Rows) {
+        let HostOutput::Loss(hr, sums) = self.output else { return };
+        let (height, width) = bound.size;
+        let values = self.plan.program.batch * height * width * bound.channels;
+        // SAFETY: the caller's promise; there is one sum for each row of the batch.
+        unsafe {
+            let first = sums.add(piece.image * height + piece.rows.0);
+            self.call(L1 {
+                size: bound.size,
+                factor,
+                channels: bound.channels / (factor * factor),
+                sr: bound.input(0),
+                hr,
+                unit: (1.0 / values as f64) as f32,
+                gradient: bound.output(),
+                sums: std::slice::from_raw_parts_mut(first, piece.rows.1 - piece.rows.0),
+                piece,
+            });
+        }
+    }
+
+    /// # Safety
+    /// As for [`Machine::perform`].
+    unsafe fn weight_gradient(
+        &self,
+        step: &Step,
+        bound: &Bound,
+        (conv, algorithm): (&Conv2d, Algorithm),
+        index: usize,
+        scratch: &mut [f32],
+    ) {
+        let program = &self.plan.program;
+        let pieces = gradient_pieces(algorithm, program.batch, gradient_size(program, step));
+        let [x, dy] = bound.inputs.as_slice() else { return };
+        let (rows, geometry) = (&pieces[index], bound.geometry(conv));
+        // SAFETY: the caller's promise; every piece has private sums.
+        unsafe {
+            let sums = bound.private.add(index * weights::sums_floats(conv, algorithm));
+            match algorithm {
+                Algorithm::Winograd => {
+                    let across = bound.size.1.div_ceil(TILE);
+                    let rectangle = |rows: &Rows| Tiles {
+                        image: rows.image,
+                        rows: (rows.rows.0 / TILE, rows.rows.1.div_ceil(TILE)),
+                        columns: (0, across),
+                    };
+                    let tiles: Vec<Tiles> = rows.iter().map(rectangle).collect();
+                    self.call(WinogradGradient { size: bound.size, x, dy, tiles: &tiles, sums, scratch });
+                }
+                Algorithm::Pointwise => {
+                    self.call(PointwiseGradient { width: bound.size.1, x, dy, rows, sums, scratch });
+                }
+                Algorithm::Direct => self.call(direct_gradient::WeightGradient {
+                    geometry,
+                    sources: x,
+                    gradients: dy,
+                    sums,
+                    piece: rows[0],
+                }),
+                Algorithm::Grouped => self.call(direct_gradient::GroupedWeightGradient {
+                    geometry,
+                    groups: conv.groups,
+                    source: x[0],
+                    gradient: dy[0],
+                    sums,
+                    piece: rows[0],
+                }),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Machine::perform`].
+    unsafe fn finish_gradient(
+        &self,
+        task: &Task,
+        bound: &Bound,
+        (name, conv, algorithm): (&str, &Conv2d, Algorithm),
+    ) {
+        let Some(parameters) = self.parameters else { return };
+        let (weights, bias) = parameters.gradients(name);
+        let (sums, distance) = (bound.private.cast_const(), weights::sums_floats(conv, algorithm));
+        let (in_channels, out_channels) = (conv.in_channels, conv.out_channels);
+        let (blocks, pieces) = ((task.index, task.index + 1), bound.pieces);
+        // SAFETY: the caller's promise; every piece has written its sums.
+        unsafe {
+            match algorithm {
+                Algorithm::Winograd => self.call(winograd_gradient::Finish {
+                    sums,
+                    pieces,
+                    in_channels,
+                    out_channels,
+                    blocks,
+                    weights,
+                    bias,
+                }),
+                Algorithm::Pointwise => self.call(pointwise_gradient::Finish {
+                    sums,
+                    pieces,
+                    in_channels,
+                    out_channels,
+                    blocks,
+                    weights,
+                    bias,
+                }),
+                Algorithm::Direct | Algorithm::Grouped => {
+                    let first = task.index * crate::engine::cpu::BLOCK;
+                    self.call(direct_gradient::Finish {
+                        conv,
+                        sums,
+                        distance,
+                        pieces,
+                        outputs: (first, (first + crate::engine::cpu::BLOCK).min(out_channels)),
+                        weight: weights,
+                        bias,
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Bound {
+    fn output(&self) -> View {
+        self.targets[0].view
+    }
+
+    fn input(&self, index: usize) -> View {
+        self.inputs[index][0].view
+    }
+
+    fn geometry(&self, conv: &Conv2d) -> Geometry {
+        Geometry::of(conv, self.forward_size)
     }
 }

@@ -4,7 +4,7 @@
 //! that made its operand when nothing else reads that operand.
 
 use super::algorithm::choose;
-use super::program::{Buffer, BufferId, Operation, Part, Piece, Pieces, Precision, Program, Step};
+use super::program::{Algorithm, Buffer, BufferId, Operation, Part, Piece, Pieces, Precision, Program, Step};
 use super::readers::Readers;
 use crate::engine::EngineError;
 use crate::engine::cpu::BLOCK;
@@ -204,18 +204,25 @@ impl Lowering<'_> {
                 multiply_adds: 0,
             });
         }
-        let inputs = self.inputs(index);
-        self.step(index, Operation::Conv { name, conv: conv.clone(), direction, algorithm }, inputs)
+        let operation = Operation::Conv { name, conv: conv.clone(), direction, algorithm };
+        match algorithm {
+            Algorithm::Grouped => self.step_of_whole(index, operation),
+            _ => self.step_of(index, operation),
+        }
     }
 
     fn weight_gradient(&mut self, index: usize, conv: &Conv2d) -> Pieces {
         let name = self.graph.nodes()[index].name.clone();
-        let inputs = self.inputs(index);
-        let size = inputs[1].first().map_or([0, 0], |piece| {
+        let mut inputs = self.inputs(index);
+        let size = inputs.get(1).and_then(|dy| dy.first()).map_or([0, 0], |piece| {
             let buffer = &self.program.buffers[piece.buffer];
             [buffer.height, buffer.width]
         });
         let algorithm = choose(conv, Direction::Forward, size);
+        let on_blocks = |pieces: &Pieces| pieces.iter().all(|piece| piece.channels.is_multiple_of(BLOCK));
+        if algorithm == Algorithm::Grouped || algorithm == Algorithm::Direct && !inputs.iter().all(on_blocks) {
+            inputs = inputs.into_iter().map(|pieces| self.gathered(index, pieces)).collect();
+        }
         let per_output = conv.in_channels / conv.groups * conv.kernel * conv.kernel * conv.out_channels;
         let multiply_adds = (self.program.batch * per_output * size[0] * size[1]) as u64;
         let mut push = |operation, inputs, multiply_adds| {
@@ -230,7 +237,7 @@ impl Lowering<'_> {
         };
         let (name, conv) = (name.clone(), conv.clone());
         push(
-            Operation::WeightGradient { name: name.clone(), conv: conv.clone(), algorithm },
+            Operation::WeightGradient { conv: conv.clone(), algorithm },
             inputs,
             multiply_adds,
         );
@@ -307,7 +314,14 @@ impl Lowering<'_> {
             let fused = operation(offset, piece.channels)?;
             let writer = self.writer[piece.buffer];
             let step = &self.program.steps[writer];
-            let takes = matches!(step.operation, Operation::Conv { .. } | Operation::Sum);
+            let takes = match step.operation {
+                // Grouped convolutions finish all their channels alike.
+                Operation::Conv { algorithm: Algorithm::Grouped, .. } => {
+                    piece.channels == self.program.buffers[piece.buffer].channels
+                }
+                Operation::Conv { .. } | Operation::Sum => true,
+                _ => false,
+            };
             let width = self.program.buffers[piece.buffer].channels;
             let on_blocks = piece.start.is_multiple_of(BLOCK)
                 && (piece.end().is_multiple_of(BLOCK) || piece.end() == width);

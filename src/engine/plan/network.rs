@@ -1,18 +1,19 @@
-//! A network ready to run: a graph, its packed weights, and a plan for each size it has met.
+//! A network ready to run: a graph, its packed weights, and the plan for the size it has met last.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-use super::executor;
-use super::kernels::{self, Bound, HostInput, HostOutput, Machine};
+use super::kernels::{HostInput, HostOutput};
 use super::plan::Plan;
-use super::program::{Algorithm, Operation};
+use super::program::{Algorithm, Operation, Step};
+use super::run::{Arena, Ready};
 use super::weights;
 use crate::array::Array;
 use crate::engine::EngineError;
 use crate::engine::cpu::geometry::Direction;
 use crate::engine::cpu::simd::Isa;
 use crate::graph::{Graph, Op};
+use crate::imaging::RgbImage;
 use crate::weights::StateDict;
 
 /// A network for inference.
@@ -26,16 +27,10 @@ pub struct Network {
 
 #[derive(Default)]
 struct State {
+    /// By convolution: sizes may choose different algorithms.
     packed: BTreeMap<(String, Algorithm), Vec<f32>>,
-    ready: Option<Ready>,
-    arena: Vec<f32>,
-    scratch: Vec<Vec<f32>>,
-}
-
-struct Ready {
-    shape: [usize; 3],
-    plan: Plan,
-    bound: Vec<Bound>,
+    ready: Option<([usize; 3], Ready)>,
+    arena: Arena,
 }
 
 impl Network {
@@ -44,22 +39,27 @@ impl Network {
     /// # Errors
     /// [`EngineError::Weight`] when one is missing or misshapen.
     pub fn new(graph: Graph, weights: &StateDict) -> Result<Self, EngineError> {
+        Self::with_isa(graph, weights, Isa::detect())
+    }
+
+    /// [`Network::new`] for an instruction set of choice, which must be one of [`Isa::available`]; any other becomes the detected one.
+    ///
+    /// # Errors
+    /// As for [`Network::new`].
+    pub fn with_isa(graph: Graph, weights: &StateDict, isa: Isa) -> Result<Self, EngineError> {
+        let mut own = StateDict::new();
         for (key, shape) in graph.parameters() {
-            if weights.get(&key).is_none_or(|array| array.shape() != shape) {
-                return Err(EngineError::Weight { key, shape });
-            }
+            match weights.get(&key) {
+                Some(array) if array.shape() == shape => own.insert(key, array.clone()),
+                _ => return Err(EngineError::Weight { key, shape }),
+            };
         }
         let channels = graph.nodes().iter().find_map(|node| match node.op {
             Op::Input { channels } => Some(channels),
             _ => None,
         });
-        Ok(Self {
-            channels: channels.unwrap_or(3),
-            graph,
-            weights: weights.clone(),
-            isa: Isa::detect(),
-            state: Mutex::default(),
-        })
+        let isa = if Isa::available().contains(&isa) { isa } else { Isa::detect() };
+        Ok(Self { channels: channels.unwrap_or(3), graph, weights: own, isa, state: Mutex::default() })
     }
 
     /// The SR images of a batch of LR images, both NCHW in the model's data range.
@@ -67,59 +67,65 @@ impl Network {
     /// # Errors
     /// [`EngineError::Input`] or [`EngineError::Shape`] when the batch does not go through the model.
     pub fn forward(&self, lr: &Array<f32>) -> Result<Array<f32>, EngineError> {
-        let &[n, c, height, width] = lr.shape() else { return Err(self.input_error(lr.shape())) };
-        if c != self.channels || n == 0 {
-            return Err(self.input_error(lr.shape()));
+        let error = || EngineError::Input { found: lr.shape().to_vec(), channels: self.channels };
+        let &[images, channels, height, width] = lr.shape() else { return Err(error()) };
+        if channels != self.channels || images == 0 {
+            return Err(error());
         }
-        let scale = self.graph.scale();
-        let shape = [n, 3, height * scale, width * scale];
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { arena, ready, .. } = self.ready(&mut state, [images, height, width])?;
+        let Some((_, ready)) = ready else { return Err(error()) };
+        let [channels, height, width] = ready.plan.output;
+        let shape = [images, channels, height, width];
         let mut sr = vec![0.0f32; shape.iter().product()];
-        self.run([n, height, width], HostInput::Planes(lr.data()), HostOutput::Planes(sr.as_mut_ptr()))?;
-        Array::new(shape, sr).map_err(|_| self.input_error(lr.shape()))
+        let (input, output) = (HostInput::Planes(lr.data().as_ptr()), HostOutput::Planes(sr.as_mut_ptr()));
+        // SAFETY: the plan was made for this arena and shape, and the packed weights stay in the locked state.
+        unsafe { ready.run(arena, input, output, None) };
+        Array::new(shape, sr).map_err(|_| error())
     }
 
-    fn input_error(&self, found: &[usize]) -> EngineError {
-        EngineError::Input { found: found.to_vec(), channels: self.channels }
+    /// The 8-bit SR image of an 8-bit LR image: divided, run, clamped and rounded half to even as the official script does, in one pass. `None` when
+    /// a value of the output is not a number.
+    ///
+    /// # Errors
+    /// As for [`Network::forward`]; also [`EngineError::Input`] when input or output are not RGB.
+    pub fn upscale(&self, lr: &RgbImage) -> Result<Option<RgbImage>, EngineError> {
+        let error = || EngineError::Input { found: vec![1, 3, lr.height(), lr.width()], channels: self.channels };
+        if self.channels != 3 {
+            return Err(error());
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { arena, ready, .. } = self.ready(&mut state, [1, lr.height(), lr.width()])?;
+        let Some((_, ready)) = ready else { return Err(error()) };
+        let &[3, height, width] = &ready.plan.output else { return Err(error()) };
+        let mut pixels = vec![0u8; 3 * height * width];
+        let mut numbers = vec![true; height];
+        let range = self.graph.data_range();
+        let input = HostInput::Image(lr.pixels().as_ptr(), range);
+        let output = HostOutput::Image(pixels.as_mut_ptr(), range, numbers.as_mut_ptr());
+        // SAFETY: as in `forward`; there are at least as many flags as rows of LR pixels.
+        unsafe { ready.run(arena, input, output, None) };
+        Ok(numbers.iter().all(|&number| number).then(|| RgbImage::new(width, height, pixels)).and_then(Result::ok))
     }
 
-    fn run(&self, shape: [usize; 3], input: HostInput<'_>, output: HostOutput) -> Result<(), EngineError> {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let state = &mut *state;
-        if state.ready.as_ref().is_none_or(|ready| ready.shape != shape) {
+    /// The state with a plan for the shape `[images, height, width]`.
+    fn ready<'a>(&self, state: &'a mut State, shape: [usize; 3]) -> Result<&'a mut State, EngineError> {
+        if state.ready.as_ref().is_none_or(|(known, _)| *known != shape) {
             state.ready = None;
             let plan = Plan::inference(&self.graph, shape)?;
             self.pack(&plan, &mut state.packed);
-            if state.arena.len() < plan.memory.floats {
-                state.arena = vec![0.0; plan.memory.floats];
-            }
             let packed = &state.packed;
-            let address = |step: &super::program::Step| match &step.operation {
+            let address = |step: &Step| match &step.operation {
                 Operation::Conv { name, algorithm, .. } => {
-                    packed.get(&(name.clone(), *algorithm)).map_or(std::ptr::null(), |p| p.as_ptr())
+                    packed.get(&(name.clone(), *algorithm)).map_or(std::ptr::null(), |packed| packed.as_ptr())
                 }
                 _ => std::ptr::null(),
             };
-            // SAFETY: the arena was made as long as the plan needs, and lives in this state beside the packed weights.
-            let bound = unsafe { kernels::bind(&plan, state.arena.as_mut_ptr(), address) };
-            state.ready = Some(Ready { shape, plan, bound });
+            // SAFETY: arena and packed weights are kept in the same state, and nothing packed is ever removed or changed.
+            let ready = unsafe { Ready::new(plan, &mut state.arena, self.isa, address) };
+            state.ready = Some((shape, ready));
         }
-        let Some(Ready { plan, bound, .. }) = &state.ready else { return Ok(()) };
-        let threads = rayon::current_num_threads();
-        let floats = kernels::scratch_floats(plan);
-        state.scratch.resize_with(threads.max(state.scratch.len()), Vec::new);
-        for scratch in &mut state.scratch[..threads] {
-            if scratch.len() < floats {
-                *scratch = vec![0.0; floats];
-            }
-        }
-        let scratch: Vec<Mutex<&mut Vec<f32>>> = state.scratch.iter_mut().map(Mutex::new).collect();
-        let machine = Machine { plan, bound, isa: self.isa, input, output };
-        executor::run(&plan.tasks, threads, &|task, thread| {
-            let mut scratch = scratch[thread].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // SAFETY: addresses and scratch memory were made for this plan, and the executor keeps the plan's order.
-            unsafe { machine.perform(task, &mut scratch) };
-        });
-        Ok(())
+        Ok(state)
     }
 
     fn pack(&self, plan: &Plan, packed: &mut BTreeMap<(String, Algorithm), Vec<f32>>) {
@@ -129,10 +135,11 @@ impl Network {
                 let of = |suffix: &str| {
                     self.weights.get(&format!("{name}.{suffix}")).map_or(&[][..], |array| array.data())
                 };
+                let layer = (conv, Direction::Forward, *algorithm);
                 let floats = weights::packed_floats(conv, Direction::Forward, *algorithm)
                     + weights::bias_floats(conv, Direction::Forward);
                 let mut memory = vec![0.0; floats];
-                weights::pack(conv, Direction::Forward, *algorithm, of("weight"), of("bias"), &mut memory);
+                weights::pack(layer, of("weight"), of("bias"), &mut memory);
                 memory
             });
         }

@@ -2,12 +2,12 @@
 
 use super::lower::{Mode, lower};
 use super::memory::Memory;
-use super::program::{Operation, Program, Step};
+use super::program::Program;
 use super::stages::{self, Stage};
-use super::tasks::{Tasks, band_rows};
+use super::tasks::{Tasks, band_rows, gradient_size};
 use super::weights;
 use crate::engine::EngineError;
-use crate::graph::Graph;
+use crate::graph::{Graph, shapes};
 
 /// What the inner values of a wave may take: they should stay in the cache beside what passes through it.
 const WAVE_BYTES: usize = 12 << 20;
@@ -19,6 +19,8 @@ pub struct Plan {
     pub(super) stages: Vec<Stage>,
     pub(super) memory: Memory,
     pub(super) tasks: Tasks,
+    /// Channels, height and width of the SR images.
+    pub(super) output: [usize; 3],
 }
 
 impl Plan {
@@ -34,25 +36,23 @@ impl Plan {
             1 => stages::by_waves(&program, band, WAVE_BYTES),
             _ => stages::by_level(&program),
         };
-        Self::of(program, stages, band)
+        let [_, height, width] = shape;
+        let output = shapes(graph, width, height)?[graph.output().index()];
+        Self::of(program, stages, band, output)
     }
 
-    fn of(program: Program, stages: Vec<Stage>, band: usize) -> Result<Self, EngineError> {
-        let private = |step: usize| weights::private_floats(&program.steps[step]);
+    fn of(program: Program, stages: Vec<Stage>, band: usize, output: [usize; 3]) -> Result<Self, EngineError> {
+        let private = |step: usize| {
+            let step = &program.steps[step];
+            weights::private_floats(step, program.batch, gradient_size(&program, step))
+        };
         let memory = Memory::of(&program, &stages, band, true, private);
-        let tasks = Tasks::of(&program, &stages, &memory, band, pieces)?;
-        Ok(Self { program, stages, memory, tasks })
+        let tasks = Tasks::of(&program, &stages, &memory, band)?;
+        Ok(Self { program, stages, memory, tasks, output })
     }
 
     /// Bytes of the arena.
     pub fn arena_bytes(&self) -> usize {
         self.memory.floats * size_of::<f32>()
-    }
-}
-
-fn pieces(step: &Step) -> usize {
-    match step.operation {
-        Operation::Pack { .. } => 1,
-        _ => 1,
     }
 }

@@ -79,10 +79,8 @@ pub enum Algorithm {
     Pointwise,
     /// Sums over the taps.
     Direct,
-    /// One channel at a time, for as many groups as channels.
-    Depthwise,
-    /// Plain loops: grouped convolutions, and gradients of strided ones.
-    Plain,
+    /// The same for channels in groups.
+    Grouped,
 }
 
 /// What a step computes.

@@ -9,12 +9,17 @@ use super::memory::Memory;
 use super::program::{Algorithm, BufferId, Operation, Part, Program, Step};
 use super::stages::Stage;
 use crate::engine::EngineError;
+use crate::engine::cpu::BLOCK;
+use crate::engine::cpu::pointwise::Rows;
 use crate::engine::cpu::winograd::TILE;
 
 /// Tiles of a Winograd convolution that one task works on: their transforms fill about half of a 512 KiB cache at 64 channels.
 const TILES: usize = 24;
 /// Pixels that one task of another kind works on.
 const PIXELS: usize = 1024;
+
+/// Pieces of a weight gradient, each with sums of its own.
+const PIECES: usize = 8;
 
 /// One piece of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,32 +62,25 @@ impl Tasks {
         self.waits.get(task.waits.0..task.waits.1).unwrap_or_default()
     }
 
-    /// Cuts all stages. `pieces` gives the number of pieces of a step that is not cut along an image.
+    /// Cuts all stages.
     pub(super) fn of(
         program: &Program,
         stages: &[Stage],
         memory: &Memory,
         band: usize,
-        pieces: impl Fn(&Step) -> usize,
     ) -> Result<Self, EngineError> {
         let mut tasks = Self::default();
         for stage in stages {
             let after = tasks.list.len();
             match &stage.lags {
                 Some(lags) => tasks.wave(program, stage, lags, memory, band, after)?,
-                None => tasks.independent(program, stage, &pieces, after),
+                None => tasks.independent(program, stage, after),
             }
         }
         Ok(tasks)
     }
 
-    fn independent(
-        &mut self,
-        program: &Program,
-        stage: &Stage,
-        pieces: impl Fn(&Step) -> usize,
-        after: usize,
-    ) {
+    fn independent(&mut self, program: &Program, stage: &Stage, after: usize) {
         for &index in &stage.steps {
             let step = &program.steps[index];
             let counter = self.counters;
@@ -98,7 +96,7 @@ impl Tasks {
                 counter,
             };
             let Some((height, width)) = image_size(program, step) else {
-                self.list.extend((0..pieces(step)).map(|index| Task { index, ..whole }));
+                self.list.extend((0..pieces(program, step)).map(|index| Task { index, ..whole }));
                 continue;
             };
             for image in 0..program.batch {
@@ -177,6 +175,47 @@ fn image_size(program: &Program, step: &Step) -> Option<(usize, usize)> {
         _ => step.output.or_else(|| step.reads().next().map(|piece| piece.buffer))?,
     };
     program.buffers.get(buffer).map(|buffer| (buffer.height, buffer.width))
+}
+
+/// Pieces of a step that is not cut along an image.
+fn pieces(program: &Program, step: &Step) -> usize {
+    match &step.operation {
+        Operation::WeightGradient { algorithm, .. } => {
+            gradient_pieces(*algorithm, program.batch, gradient_size(program, step)).len()
+        }
+        Operation::FinishGradient { conv, .. } => conv.out_channels.div_ceil(BLOCK),
+        _ => 1,
+    }
+}
+
+/// Height and width of the gradient that a weight gradient reads; zeros for other steps.
+pub(super) fn gradient_size(program: &Program, step: &Step) -> (usize, usize) {
+    let dy = step.inputs.get(1).and_then(|pieces| pieces.first());
+    dy.map_or((0, 0), |piece| {
+        let buffer = &program.buffers[piece.buffer];
+        (buffer.height, buffer.width)
+    })
+}
+
+/// The rows of output that each piece of a weight gradient sums over. They depend on the shape alone: the sums are added in the order of the pieces,
+/// so other pieces would give other bits.
+pub(super) fn gradient_pieces(algorithm: Algorithm, batch: usize, (height, _): (usize, usize)) -> Vec<Vec<Rows>> {
+    let unit = if algorithm == Algorithm::Winograd { TILE } else { 1 };
+    let per_image = height.div_ceil(unit);
+    let all = batch * per_image;
+    let several = matches!(algorithm, Algorithm::Winograd | Algorithm::Pointwise);
+    // Kernels that take one range of rows get a whole image, or parts of a single one.
+    let parts = if several || batch == 1 { PIECES.min(all) } else { batch };
+    let piece = |part: usize| {
+        let (from, to) = (all * part / parts, all * (part + 1) / parts);
+        let rows = |image: usize| {
+            let first = from.max(image * per_image) - image * per_image;
+            let last = to.min((image + 1) * per_image) - image * per_image;
+            Rows { image, rows: (first * unit, (last * unit).min(height)) }
+        };
+        (from / per_image..to.div_ceil(per_image)).map(rows).collect()
+    };
+    (0..parts).map(piece).collect()
 }
 
 fn is_winograd(step: &Step) -> bool {

@@ -1,0 +1,76 @@
+//! A plan with its memory, run again and again.
+
+use std::sync::Mutex;
+
+use super::bind::{Bound, bind};
+use super::executor;
+use super::kernels::{HostInput, HostOutput, Machine, Parameters, scratch_floats};
+use super::plan::Plan;
+use super::program::Step;
+use crate::engine::cpu::simd::Isa;
+
+/// Memory that plans share, one after another: it grows to what the largest needs and is never given back.
+#[derive(Default)]
+pub(super) struct Arena {
+    floats: Vec<f32>,
+    scratch: Vec<Mutex<Vec<f32>>>,
+}
+
+/// A plan with addresses.
+pub(super) struct Ready {
+    pub(super) plan: Plan,
+    bound: Vec<Bound>,
+    isa: Isa,
+    scratch_floats: usize,
+}
+
+impl Ready {
+    /// Gives a plan its addresses in the arena; any other plan of the arena loses its own.
+    ///
+    /// # Safety
+    /// What `packed` gives, and the arena, must live and stay where they are as long as the result.
+    pub(super) unsafe fn new(plan: Plan, arena: &mut Arena, isa: Isa, packed: impl Fn(&Step) -> *const f32) -> Self {
+        /// Vectors begin on whole cache lines.
+        const ALIGNMENT_BYTES: usize = 64;
+        let floats = plan.memory.floats + ALIGNMENT_BYTES / size_of::<f32>();
+        if arena.floats.len() < floats {
+            // Freed first: both together need not fit.
+            arena.floats = Vec::new();
+            arena.floats = vec![0.0; floats];
+        }
+        let base = arena.floats.as_mut_ptr();
+        let offset = base.align_offset(ALIGNMENT_BYTES).min(ALIGNMENT_BYTES / size_of::<f32>());
+        // SAFETY: the arena was made as long as the plan needs, with room for the alignment.
+        let bound = unsafe { bind(&plan, base.add(offset), packed) };
+        let scratch_floats = scratch_floats(&plan);
+        Self { plan, bound, isa, scratch_floats }
+    }
+
+    /// Runs the plan once.
+    ///
+    /// # Safety
+    /// `arena` is the one that the plan was made for, and no other plan has used it since; input and output have the plan's size.
+    pub(super) unsafe fn run(
+        &self,
+        arena: &mut Arena,
+        input: HostInput,
+        output: HostOutput,
+        parameters: Option<&dyn Parameters>,
+    ) {
+        let threads = rayon::current_num_threads();
+        while arena.scratch.len() < threads {
+            arena.scratch.push(Mutex::default());
+        }
+        let machine = Machine { plan: &self.plan, bound: &self.bound, isa: self.isa, input, output, parameters };
+        let scratch = &arena.scratch;
+        executor::run(&self.plan.tasks, threads, &|task, thread| {
+            // Each thread has its own: the lock is never waited for.
+            let mut scratch = scratch[thread].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if scratch.len() < self.scratch_floats {
+                *scratch = vec![0.0; self.scratch_floats];
+            }
+            // SAFETY: the addresses are of this arena; the executor runs a task when what it reads is complete and nobody writes it.
+            unsafe { machine.perform(task, &mut scratch) };
+        });
+    }
+}
