@@ -188,6 +188,8 @@ impl ToImage {
     /// The view and the bytes hold the whole image; `FACTOR` is the factor or 0.
     #[inline(always)]
     unsafe fn run_factor<const FACTOR: usize>(&self) -> bool {
+        /// Pixels that are rounded together: those of the factor 4.
+        const PIXELS: usize = 16;
         let factor = if FACTOR == 0 { self.factor } else { FACTOR };
         let (width, area) = (self.size.1, factor * factor);
         let fine_row = width * factor * 3;
@@ -199,15 +201,21 @@ impl ToImage {
                 let to = self.bytes.add(y * factor * fine_row);
                 for x in 0..width {
                     let pixel = from.add(x * self.input.pixel);
-                    for i in 0..factor {
-                        let to = to.add(i * fine_row + x * factor * 3);
-                        for j in 0..factor {
-                            let at = pixel.add(i * factor + j);
-                            let rgb = [*at, *at.add(area), *at.add(2 * area)];
-                            for (channel, value) in rgb.into_iter().enumerate() {
-                                wrong |= u32::from(value.is_nan());
-                                *to.add(j * 3 + channel) = quantised(value, self.data_range);
-                            }
+                    let to = to.add(x * factor * 3);
+                    for first in (0..area).step_by(PIXELS) {
+                        let count = PIXELS.min(area - first);
+                        let mut pixels = [0u32; PIXELS];
+                        for (k, rgb) in pixels.iter_mut().enumerate().take(count) {
+                            let at = pixel.add(first + k);
+                            let (r, g, b) = (*at, *at.add(area), *at.add(2 * area));
+                            wrong |= u32::from(r.is_nan() | g.is_nan() | b.is_nan());
+                            let [r, g, b] = [r, g, b].map(|value| quantised(value, self.data_range));
+                            *rgb = r | g << 8 | b << 16;
+                        }
+                        for (k, rgb) in pixels.into_iter().enumerate().take(count) {
+                            let (i, j) = ((first + k) / factor, (first + k) % factor);
+                            let bytes = rgb.to_le_bytes();
+                            to.add(i * fine_row + j * 3).copy_from_nonoverlapping(bytes.as_ptr(), 3);
                         }
                     }
                 }
@@ -239,11 +247,12 @@ impl ToImage {
 
 /// `(value.clamp(0.0, data_range) * 255.0 / data_range).round_ties_even()`; anything for what is not a number.
 #[inline(always)]
-fn quantised(value: f32, data_range: f32) -> u8 {
+fn quantised(value: f32, data_range: f32) -> u32 {
     /// Its last bit is worth one: adding it rounds half to even, and the whole number then stands in the lowest bits.
     const ROUND: f32 = 8_388_608.0;
-    let scaled = value.max(0.0).min(data_range) * 255.0 / data_range;
-    (scaled + ROUND).to_bits() as u8
+    let value = if value > 0.0 { value } else { 0.0 };
+    let value = if value < data_range { value } else { data_range };
+    (value * 255.0 / data_range + ROUND).to_bits() & 0xff
 }
 
 #[cfg(test)]
@@ -296,8 +305,8 @@ mod tests {
     }
 
     /// The plain rule that the kernel's trick stands for; `metrics::quantise` is tested against it as well as against official images.
-    fn rule(value: f32, data_range: f32) -> u8 {
-        (value.clamp(0.0, data_range) * 255.0 / data_range).round_ties_even() as u8
+    fn rule(value: f32, data_range: f32) -> u32 {
+        (value.clamp(0.0, data_range) * 255.0 / data_range).round_ties_even() as u32
     }
 
     #[test]
@@ -363,7 +372,7 @@ mod tests {
                         let expected: Vec<u8> = (0..pixels * 3)
                             .map(|index| {
                                 let at = (image * 3 + index % 3) * pixels + index / 3;
-                                rule(values[source(at, factor, size)], data_range)
+                                rule(values[source(at, factor, size)], data_range) as u8
                             })
                             .collect();
                         assert_eq!(bytes, expected, "{isa}, {factor}");
