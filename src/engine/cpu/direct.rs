@@ -182,7 +182,7 @@ fn thin(view: View, first: usize, step: usize) -> View {
 }
 
 /// [`thin`] for all views of a target.
-fn thin_target(target: &Target, first: usize, step: usize) -> Target {
+pub(super) fn thin_target(target: &Target, first: usize, step: usize) -> Target {
     let Epilogue { before, activation, after, mask } = target.epilogue;
     Target {
         view: thin(target.view, first, step),

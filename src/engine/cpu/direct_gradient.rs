@@ -234,18 +234,21 @@ pub struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// The sum over all pieces at one position.
+    /// The sums over all pieces of one block of values.
     ///
     /// # Safety
-    /// All pieces have a value there.
+    /// All pieces have the block.
     #[inline(always)]
-    unsafe fn total(&self, at: usize) -> f32 {
-        let mut total = 0.0f64;
+    unsafe fn totals(&self, at: usize) -> [f32; BLOCK] {
+        let mut totals = [0.0f64; BLOCK];
         for piece in 0..self.pieces {
             // SAFETY: the caller's promise.
-            total += f64::from(unsafe { *self.sums.add(piece * self.distance + at) });
+            let values = unsafe { *self.sums.add(piece * self.distance + at).cast::<[f32; BLOCK]>() };
+            for (total, value) in totals.iter_mut().zip(values) {
+                *total += f64::from(value);
+            }
         }
-        total as f32
+        totals.map(|total| total as f32)
     }
 }
 
@@ -255,20 +258,30 @@ impl Kernel for Finish<'_> {
         let inputs = self.conv.in_channels / self.conv.groups;
         let taps = self.conv.kernel * self.conv.kernel;
         let bias = direct::packed_len(self.conv, Direction::Forward);
-        for output in self.outputs.0..self.outputs.1 {
+        let (mut output, end) = self.outputs;
+        while output < end {
             let (block, lane) = (output / BLOCK, output % BLOCK);
+            let count = (BLOCK - lane).min(end - output);
             // SAFETY: positions are those of `sums_len` and of the weight's shape.
             unsafe {
                 for input in 0..inputs {
                     for tap in 0..taps {
-                        let at = ((block * taps + tap) * inputs + input) * BLOCK + lane;
-                        *self.weight.add((output * inputs + input) * taps + tap) = self.total(at);
+                        let totals = self.totals(((block * taps + tap) * inputs + input) * BLOCK);
+                        let to = self.weight.add((output * inputs + input) * taps + tap);
+                        for (i, total) in totals.into_iter().skip(lane).take(count).enumerate() {
+                            *to.add(i * inputs * taps) = total;
+                        }
                     }
                 }
                 if !self.bias.is_null() {
-                    *self.bias.add(output) = self.total(bias + output);
+                    let totals = self.totals(bias + block * BLOCK);
+                    let to = self.bias.add(output);
+                    for (i, total) in totals.into_iter().skip(lane).take(count).enumerate() {
+                        *to.add(i) = total;
+                    }
                 }
             }
+            output += count;
         }
     }
 }

@@ -4,6 +4,7 @@
 //! the lanes' inputs are gathered one by one, which is several times slower than [`super::direct`] but needs no products with zero.
 
 use super::BLOCK;
+use super::direct::thin_target;
 use super::epilogue::{RUN, Run};
 use super::geometry::{Direction, Geometry};
 use super::pointwise::Rows;
@@ -73,43 +74,79 @@ impl Lanes {
 impl Kernel for Grouped {
     #[inline(always)]
     unsafe fn run<S: Simd>(&mut self) {
-        let (height, width) = self.geometry.read(self.direction);
-        let (_, columns) = self.geometry.written(self.direction);
-        let (kernel, taps) = (self.geometry.kernel, self.geometry.taps());
+        let (_, width) = self.geometry.written(self.direction);
+        let (phases, _) = self.geometry.steps(self.direction);
         let channels = (self.source.channels, self.target.channels);
         let reads = self.source.channels / self.groups;
         for y in self.piece.rows.0..self.piece.rows.1 {
             for channel in (0..self.target.channels).step_by(S::LANES) {
                 let lanes = Lanes::new(channel, channels, self.groups);
-                // SAFETY: the pixels exist in every view; weights and bias are as long as `packed_len` says and padded.
-                unsafe {
-                    let bias = match self.bias.is_null() {
-                        true => S::splat(0.0),
-                        false => S::load(self.bias.add(channel)),
-                    };
-                    let block = self.weights.add(channel / BLOCK * BLOCK * taps * reads + channel % BLOCK);
-                    for x in 0..columns {
-                        let mut sum = bias;
-                        for ky in 0..kernel {
-                            let Some(row) = self.geometry.reach_inside(self.direction, y, ky, height) else {
-                                continue;
+                let block = channel / BLOCK * BLOCK * self.geometry.taps() * reads + channel % BLOCK;
+                for phase in 0..phases.min(width) {
+                    let target = thin_target(&self.target, phase, phases);
+                    let columns = (width - phase).div_ceil(phases);
+                    for start in (0..columns).step_by(RUN) {
+                        let (x, count) = (phase + start * phases, RUN.min(columns - start));
+                        // SAFETY: the pixels exist in every view; weights and bias are as long as `packed_len` says and padded.
+                        unsafe {
+                            let mut sums = match self.bias.is_null() {
+                                true => [S::splat(0.0); RUN],
+                                false => [S::load(self.bias.add(channel)); RUN],
                             };
-                            for kx in 0..kernel {
-                                let Some(column) = self.geometry.reach_inside(self.direction, x, kx, width)
-                                else {
-                                    continue;
-                                };
-                                let pixel = self.source.view.at(self.piece.image, row, column);
-                                let weights = block.add((ky * kernel + kx) * reads * BLOCK);
-                                for read in 0..reads {
-                                    let value = lanes.load::<S>(pixel, channel, read);
-                                    sum = S::fma(value, S::load(weights.add(read * BLOCK)), sum);
-                                }
+                            let weights = self.weights.add(block);
+                            self.add_taps::<S>(&mut sums, (y, x, count), (channel, &lanes), weights);
+                            let run = Run::at(&target, self.piece.image, y, start);
+                            run.finish::<S>(channel, sums, count);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Grouped {
+    /// Adds all taps to the sums of `count` pixels, the first at row `y` and column `x`.
+    ///
+    /// # Safety
+    /// The instruction set is enabled; the view holds the whole image; `weights` begins at the vector's lanes in its block.
+    #[inline(always)]
+    unsafe fn add_taps<S: Simd>(
+        &self,
+        sums: &mut [S::V; RUN],
+        (y, x, count): (usize, usize, usize),
+        (channel, lanes): (usize, &Lanes),
+        weights: *const f32,
+    ) {
+        let (height, width) = self.geometry.read(self.direction);
+        let (_, step) = self.geometry.steps(self.direction);
+        let (kernel, reads) = (self.geometry.kernel, self.source.channels / self.groups);
+        let pixel = self.source.view.pixel;
+        for ky in 0..kernel {
+            let Some(row) = self.geometry.reach_inside(self.direction, y, ky, height) else { continue };
+            for kx in 0..kernel {
+                let Some(left) = self.geometry.reach(self.direction, x, kx) else { continue };
+                let inside = count == RUN && left >= 0 && left as usize + (RUN - 1) * step < width;
+                // SAFETY: a pixel is read only if it is inside the image.
+                unsafe {
+                    let line = self.source.view.at(self.piece.image, row, 0).cast_const();
+                    for read in 0..reads {
+                        let weight = S::load(weights.add(((ky * kernel + kx) * reads + read) * BLOCK));
+                        if inside {
+                            let from = line.add(left as usize * pixel);
+                            for (r, sum) in sums.iter_mut().enumerate() {
+                                let value = lanes.load::<S>(from.add(r * step * pixel), channel, read);
+                                *sum = S::fma(value, weight, *sum);
+                            }
+                            continue;
+                        }
+                        for (r, sum) in sums.iter_mut().enumerate().take(count) {
+                            let column = left + (r * step) as isize;
+                            if column >= 0 && (column as usize) < width {
+                                let from = line.add(column as usize * pixel);
+                                *sum = S::fma(lanes.load::<S>(from, channel, read), weight, *sum);
                             }
                         }
-                        let mut values = [S::splat(0.0); RUN];
-                        values[0] = sum;
-                        Run::at(&self.target, self.piece.image, y, x).finish::<S>(channel, values, 1);
                     }
                 }
             }

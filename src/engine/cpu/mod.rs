@@ -3,22 +3,31 @@
 //! Memory is NHWC with each pixel's channels padded to a multiple of [`BLOCK`]; channels are the lanes of every vector. A kernel does one piece of an operation on one thread;
 //! how work is cut into pieces, and where everything lies, is the plan's business. Results do not depend on the cut: the same inputs give the same bits.
 
-pub mod denormals;
+pub mod adam;
 #[cfg(test)]
 mod convolution_tests;
+pub mod denormals;
 pub mod direct;
 pub mod direct_gradient;
 pub mod elementwise;
+pub mod ends;
 mod epilogue;
 #[cfg(test)]
 mod fixtures;
 mod gemm;
 pub mod geometry;
+mod gradient;
 pub mod grouped;
+pub mod loss;
 pub mod pointwise;
+pub mod pointwise_gradient;
+pub mod pool;
+pub mod resize;
+pub mod shuffle;
 pub mod simd;
 pub mod view;
 pub mod winograd;
+pub mod winograd_gradient;
 
 /// Channels that kernels treat together. Every buffer's pixels are padded to a multiple of it.
 pub const BLOCK: usize = 16;

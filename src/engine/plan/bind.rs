@@ -52,11 +52,7 @@ unsafe impl Sync for Bound {}
 ///
 /// # Safety
 /// The arena has room for the plan; it and the packed weights live as long as the result.
-pub(super) unsafe fn bind(
-    plan: &Plan,
-    arena: *mut f32,
-    packed: impl Fn(&Step) -> *const f32,
-) -> Vec<Bound> {
+pub(super) unsafe fn bind(plan: &Plan, arena: *mut f32, packed: impl Fn(&Step) -> *const f32) -> Vec<Bound> {
     let binding = Binding { plan, arena };
     (0..plan.program.steps.len()).map(|index| binding.step(index, &packed)).collect()
 }
@@ -103,7 +99,8 @@ impl Binding<'_> {
     fn step(&self, index: usize, packed: impl Fn(&Step) -> *const f32) -> Bound {
         let program = &self.plan.program;
         let step = &program.steps[index];
-        let output = step.output.map(|buffer| Piece { buffer, start: 0, channels: program.buffers[buffer].channels });
+        let output =
+            step.output.map(|buffer| Piece { buffer, start: 0, channels: program.buffers[buffer].channels });
         let source = |piece: &Piece| Source { view: self.view(*piece), channels: piece.channels };
         let first = |input: usize| step.inputs.get(input).and_then(|pieces| pieces.first()).copied();
         let inner = dependency(&program.steps, index);
@@ -176,11 +173,15 @@ impl Binding<'_> {
         }
         edges.sort_unstable();
         edges.dedup();
-        edges.windows(2).filter_map(|edge| self.range(step, output, edge[0], edge[1] - edge[0], start)).collect()
+        edges
+            .windows(2)
+            .filter_map(|edge| self.range(step, output, edge[0], edge[1] - edge[0], start))
+            .collect()
     }
 
     fn range(&self, step: &Step, output: usize, from: usize, channels: usize, start: usize) -> Option<Range> {
-        let pixel = |piece: Piece| pixel_floats(self.plan.program.buffers[piece.buffer].channels) - piece.start;
+        let pixel =
+            |piece: Piece| pixel_floats(self.plan.program.buffers[piece.buffer].channels) - piece.start;
         let part = step.parts.iter().find(|part| part.start <= from && from < part.end())?;
         let within = |piece: Piece| Piece { start: piece.start + from - part.start, channels, ..piece };
         let part = Part {
@@ -191,7 +192,11 @@ impl Binding<'_> {
             after: part.after.map(within),
             mask: part.mask.map(|(piece, slope)| (within(piece), slope)),
         };
-        let inputs: Vec<Piece> = step.inputs.iter().filter_map(|pieces| piece_at(pieces, from.checked_sub(start)?, channels)).collect();
+        let inputs: Vec<Piece> = step
+            .inputs
+            .iter()
+            .filter_map(|pieces| piece_at(pieces, from.checked_sub(start)?, channels))
+            .collect();
         let whole = Piece { buffer: output, start: from, channels };
         let last = from + channels == self.plan.program.buffers[output].channels;
         let own = if last { pixel(whole) } else { channels };

@@ -112,7 +112,13 @@ impl Machine<'_> {
                 Operation::Load => match self.input {
                     HostInput::Planes(planes) => {
                         let channels = bound.channels;
-                        self.call(FromPlanes { size: bound.size, channels, planes, output: bound.output(), piece });
+                        self.call(FromPlanes {
+                            size: bound.size,
+                            channels,
+                            planes,
+                            output: bound.output(),
+                            piece,
+                        });
                     }
                     HostInput::Image(bytes, data_range) => {
                         self.call(FromImage { width, bytes, data_range, output: bound.output(), piece });

@@ -220,7 +220,8 @@ impl Lowering<'_> {
         });
         let algorithm = choose(conv, Direction::Forward, size);
         let on_blocks = |pieces: &Pieces| pieces.iter().all(|piece| piece.channels.is_multiple_of(BLOCK));
-        if algorithm == Algorithm::Grouped || algorithm == Algorithm::Direct && !inputs.iter().all(on_blocks) {
+        if algorithm == Algorithm::Grouped || algorithm == Algorithm::Direct && !inputs.iter().all(on_blocks)
+        {
             inputs = inputs.into_iter().map(|pieces| self.gathered(index, pieces)).collect();
         }
         let per_output = conv.in_channels / conv.groups * conv.kernel * conv.kernel * conv.out_channels;
@@ -236,11 +237,7 @@ impl Lowering<'_> {
             });
         };
         let (name, conv) = (name.clone(), conv.clone());
-        push(
-            Operation::WeightGradient { conv: conv.clone(), algorithm },
-            inputs,
-            multiply_adds,
-        );
+        push(Operation::WeightGradient { conv: conv.clone(), algorithm }, inputs, multiply_adds);
         push(Operation::FinishGradient { name, conv, algorithm }, Vec::new(), 0);
         Pieces::new()
     }

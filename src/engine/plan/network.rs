@@ -90,7 +90,8 @@ impl Network {
     /// # Errors
     /// As for [`Network::forward`]; also [`EngineError::Input`] when input or output are not RGB.
     pub fn upscale(&self, lr: &RgbImage) -> Result<Option<RgbImage>, EngineError> {
-        let error = || EngineError::Input { found: vec![1, 3, lr.height(), lr.width()], channels: self.channels };
+        let error =
+            || EngineError::Input { found: vec![1, 3, lr.height(), lr.width()], channels: self.channels };
         if self.channels != 3 {
             return Err(error());
         }
@@ -105,7 +106,11 @@ impl Network {
         let output = HostOutput::Image(pixels.as_mut_ptr(), range, numbers.as_mut_ptr());
         // SAFETY: as in `forward`; there are at least as many flags as rows of LR pixels.
         unsafe { ready.run(arena, input, output, None) };
-        Ok(numbers.iter().all(|&number| number).then(|| RgbImage::new(width, height, pixels)).and_then(Result::ok))
+        Ok(numbers
+            .iter()
+            .all(|&number| number)
+            .then(|| RgbImage::new(width, height, pixels))
+            .and_then(Result::ok))
     }
 
     /// The state with a plan for the shape `[images, height, width]`.

@@ -41,7 +41,12 @@ impl Plan {
         Self::of(program, stages, band, output)
     }
 
-    fn of(program: Program, stages: Vec<Stage>, band: usize, output: [usize; 3]) -> Result<Self, EngineError> {
+    fn of(
+        program: Program,
+        stages: Vec<Stage>,
+        band: usize,
+        output: [usize; 3],
+    ) -> Result<Self, EngineError> {
         let private = |step: usize| {
             let step = &program.steps[step];
             weights::private_floats(step, program.batch, gradient_size(&program, step))

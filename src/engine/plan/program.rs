@@ -103,11 +103,7 @@ pub(super) enum Operation {
         algorithm: Algorithm,
     },
     /// Private sums of the weight and bias gradient. Inputs: x, dy.
-    WeightGradient {
-        name: String,
-        conv: Conv2d,
-        algorithm: Algorithm,
-    },
+    WeightGradient { conv: Conv2d, algorithm: Algorithm },
     /// Adds them and writes the gradient.
     FinishGradient {
         name: String,

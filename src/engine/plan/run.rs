@@ -29,7 +29,12 @@ impl Ready {
     ///
     /// # Safety
     /// What `packed` gives, and the arena, must live and stay where they are as long as the result.
-    pub(super) unsafe fn new(plan: Plan, arena: &mut Arena, isa: Isa, packed: impl Fn(&Step) -> *const f32) -> Self {
+    pub(super) unsafe fn new(
+        plan: Plan,
+        arena: &mut Arena,
+        isa: Isa,
+        packed: impl Fn(&Step) -> *const f32,
+    ) -> Self {
         /// Vectors begin on whole cache lines.
         const ALIGNMENT_BYTES: usize = 64;
         let floats = plan.memory.floats + ALIGNMENT_BYTES / size_of::<f32>();
@@ -61,7 +66,8 @@ impl Ready {
         while arena.scratch.len() < threads {
             arena.scratch.push(Mutex::default());
         }
-        let machine = Machine { plan: &self.plan, bound: &self.bound, isa: self.isa, input, output, parameters };
+        let machine =
+            Machine { plan: &self.plan, bound: &self.bound, isa: self.isa, input, output, parameters };
         let scratch = &arena.scratch;
         executor::run(&self.plan.tasks, threads, &|task, thread| {
             // Each thread has its own: the lock is never waited for.

@@ -199,7 +199,11 @@ pub(super) fn gradient_size(program: &Program, step: &Step) -> (usize, usize) {
 
 /// The rows of output that each piece of a weight gradient sums over. They depend on the shape alone: the sums are added in the order of the pieces,
 /// so other pieces would give other bits.
-pub(super) fn gradient_pieces(algorithm: Algorithm, batch: usize, (height, _): (usize, usize)) -> Vec<Vec<Rows>> {
+pub(super) fn gradient_pieces(
+    algorithm: Algorithm,
+    batch: usize,
+    (height, _): (usize, usize),
+) -> Vec<Vec<Rows>> {
     let unit = if algorithm == Algorithm::Winograd { TILE } else { 1 };
     let per_image = height.div_ceil(unit);
     let all = batch * per_image;
