@@ -6,6 +6,7 @@
 
 mod algorithm;
 mod bind;
+mod breakdown;
 mod executor;
 mod kernels;
 mod lower;
@@ -19,6 +20,7 @@ mod stages;
 mod tasks;
 mod weights;
 
+pub use breakdown::{Breakdown, StepCost};
 pub use network::Network;
 pub use plan::Plan;
 pub use program::{Algorithm, Precision};

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use super::kernels::{HostInput, HostOutput};
 use super::plan::Plan;
 use super::program::{Algorithm, Operation, Step};
-use super::run::{Arena, Ready};
+use super::breakdown::Breakdown;
+use super::run::{Arena, Ready, StepTimes};
 use super::weights;
 use crate::array::Array;
 use crate::engine::EngineError;
@@ -80,8 +81,30 @@ impl Network {
         let mut sr = vec![0.0f32; shape.iter().product()];
         let (input, output) = (HostInput::Planes(lr.data().as_ptr()), HostOutput::Planes(sr.as_mut_ptr()));
         // SAFETY: the plan was made for this arena and shape, and the packed weights stay in the locked state.
-        unsafe { ready.run(arena, input, output, None) };
+        unsafe { ready.run(arena, input, output, None, None) };
         Array::new(shape, sr).map_err(|_| error())
+    }
+
+    /// Where the time of a forward pass goes: the median over `runs` of what the threads spent on each step.
+    ///
+    /// # Errors
+    /// As for [`Network::forward`].
+    pub fn breakdown(&self, lr: &Array<f32>, runs: usize) -> Result<Breakdown, EngineError> {
+        self.forward(lr)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let error = || EngineError::Input { found: lr.shape().to_vec(), channels: self.channels };
+        let State { arena, ready: Some(([images, ..], ready)), .. } = &mut *state else { return Err(error()) };
+        let mut sr = vec![0.0f32; *images * ready.plan.output.iter().product::<usize>()];
+        let mut breakdown = Breakdown::of(&ready.plan, self.isa);
+        for _ in 0..runs {
+            let times = StepTimes::of(&ready.plan);
+            let (input, output) = (HostInput::Planes(lr.data().as_ptr()), HostOutput::Planes(sr.as_mut_ptr()));
+            let start = std::time::Instant::now();
+            // SAFETY: as in `forward`, which has just made the plan for this shape.
+            unsafe { ready.run(arena, input, output, None, Some(&times)) };
+            breakdown.add(start.elapsed(), times.thread_ms());
+        }
+        Ok(breakdown)
     }
 
     /// The 8-bit SR image of an 8-bit LR image: divided, run, clamped and rounded half to even as the official script does, in one pass. `None` when
@@ -105,7 +128,7 @@ impl Network {
         let input = HostInput::Image(lr.pixels().as_ptr(), range);
         let output = HostOutput::Image(pixels.as_mut_ptr(), range, numbers.as_mut_ptr());
         // SAFETY: as in `forward`; there are at least as many flags as rows of LR pixels.
-        unsafe { ready.run(arena, input, output, None) };
+        unsafe { ready.run(arena, input, output, None, None) };
         Ok(numbers
             .iter()
             .all(|&number| number)

@@ -192,3 +192,14 @@ pub(super) struct Program {
     pub(super) steps: Vec<Step>,
     pub(super) buffers: Vec<Buffer>,
 }
+
+impl std::fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Winograd => "winograd F(4x4)",
+            Self::Pointwise => "matrix product",
+            Self::Direct => "direct",
+            Self::Grouped => "grouped",
+        })
+    }
+}

@@ -1,6 +1,8 @@
 //! A plan with its memory, run again and again.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::bind::{Bound, bind};
 use super::executor;
@@ -14,6 +16,24 @@ use crate::engine::cpu::simd::Isa;
 pub(super) struct Arena {
     floats: Vec<f32>,
     scratch: Vec<Mutex<Vec<f32>>>,
+}
+
+/// How long threads worked on each step of a plan.
+pub(super) struct StepTimes(Vec<AtomicU64>);
+
+impl StepTimes {
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self(plan.program.steps.iter().map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn add(&self, step: usize, time: Duration) {
+        self.0[step].fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Milliseconds of all threads together, a step.
+    pub(super) fn thread_ms(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().map(|nanoseconds| nanoseconds.load(Ordering::Relaxed) as f64 / 1e6)
+    }
 }
 
 /// A plan with addresses.
@@ -61,6 +81,7 @@ impl Ready {
         input: HostInput,
         output: HostOutput,
         parameters: Option<&dyn Parameters>,
+        times: Option<&StepTimes>,
     ) {
         let threads = rayon::current_num_threads();
         while arena.scratch.len() < threads {
@@ -75,8 +96,12 @@ impl Ready {
             if scratch.len() < self.scratch_floats {
                 *scratch = vec![0.0; self.scratch_floats];
             }
+            let start = times.map(|_| Instant::now());
             // SAFETY: the addresses are of this arena; the executor runs a task when what it reads is complete and nobody writes it.
             unsafe { machine.perform(task, &mut scratch) };
+            if let (Some(times), Some(start)) = (times, start) {
+                times.add(task.step, start.elapsed());
+            }
         });
     }
 }
