@@ -106,14 +106,17 @@ def compare(description, place, peers, rounds, watch):
     say(f"\n{description}, {place.threads} thread(s)")
     try:
         work = works.work(description, place)
-    except (contenders.Missing, contenders.Failed, ValueError) as error:
-        say(f"  not done: {error}")
-        return {"work": description, "not_done": str(error)}
+    except ValueError as error:
+        say(f"  left out: {error}")
+        return {"work": description, "left_out": str(error)}
+    except (contenders.Missing, contenders.Failed) as error:
+        say(f"  failed: {error}")
+        return {"work": description, "failed": str(error)}
     match = Match(watch)
-    # The first one is what the others' results are compared with: a peer, if there is one.
-    for name in [*(peer for peer in work.peers if peers is None or peer in peers), works.ESR]:
-        match.enter(name, work.start)
     try:
+        # The first one is what the others' results are compared with: a peer, if there is one.
+        for name in [*(peer for peer in work.peers if peers is None or peer in peers), works.ESR]:
+            match.enter(name, work.start)
         match.run(rounds)
         compared_with, differences = agreements(work, match)
     finally:
@@ -173,6 +176,19 @@ def report(result):
             say(f"! {entry['name']} computes something else than {result['compared_with']}: {result['difference_is']}")
     if noisy := [entry["name"] for entry in entries if entry["noisy"]]:
         say(f"! others used the machine; too few quiet samples, so that all were counted: {', '.join(noisy)}")
+
+
+def is_sound(result):
+    """Whether nothing failed and all who took part computed the same. What is missing or left out is no failure.
+
+    >>> absent = {"name": "ncnn", "kind": "missing", "reason": "ncnn is not installed"}
+    >>> is_sound({"contenders": [{"agrees": True}], "absent": [absent]}), is_sound({"left_out": "no images"})
+    (True, True)
+    >>> is_sound({"contenders": [{"agrees": False}], "absent": []}), is_sound({"failed": "no cargo"})
+    (False, False)
+    """
+    failed = "failed" in result or any(entry["kind"] == "failed" for entry in result.get("absent", []))
+    return not failed and all(entry["agrees"] for entry in result.get("contenders", []))
 
 
 def arguments():
@@ -255,8 +271,7 @@ def main():
         watch = host.Host(args.patience)
         document["works"].append(compare(description, place, peers, args.rounds, watch))
     print(json.dumps(document))
-    done = [entry for work in document["works"] for entry in work.get("contenders", [])]
-    return 0 if all(entry["agrees"] for entry in done) else 1
+    return 0 if all(map(is_sound, document["works"])) else 1
 
 
 if __name__ == "__main__":
