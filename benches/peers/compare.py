@@ -227,6 +227,9 @@ def arguments():
     for description in args.work:
         if not works.is_work(description):
             parser.error(f"`{description}` is no work; works are, for example, {' '.join(works.DEFAULT)}")
+    known = {peer for kind in works.KINDS.values() for peer in kind.peers}
+    if unknown := set(args.peers or []) - known:
+        parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     if args.rounds < 1 or args.threads < 1:
         parser.error("--rounds and --threads must be at least 1")
     return args
