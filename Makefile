@@ -3,12 +3,13 @@ PROFILE ?= demo
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 ESR := $(CARGO_TARGET_DIR)/release/esr
+PEERS_PYTHON ?= benches/peers/.venv/bin/python
 SKIPPED := $(abspath $(CARGO_TARGET_DIR))/skipped-tests.txt
 
-.PHONY: help build reproduce test check fmt lint doc bench clean cargo
+.PHONY: help build reproduce test check fmt lint doc peers-test bench bench-step clean cargo
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 cargo:
 	@command -v cargo >/dev/null || { \
@@ -27,7 +28,7 @@ test: cargo ## Run all tests (set ESR_REFERENCE to the reference data to run tho
 	  else ESR_SKIP_LOG=$(SKIPPED) cargo test --locked --no-fail-fast; fi
 	@if [ -s $(SKIPPED) ]; then echo "skipped, because ESR_REFERENCE is not set:"; sort -u $(SKIPPED); fi
 
-check: fmt lint doc test ## Everything CI runs: formatting, lints, documentation, tests
+check: fmt lint doc peers-test test ## Everything CI runs: formatting, lints, documentation, self-test of the comparison, tests
 
 fmt: cargo
 	cargo fmt --check
@@ -38,8 +39,20 @@ lint: cargo
 doc: cargo
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
-bench: cargo ## Time the hot paths: the model beside its baseline, a training step, resizing, scoring
+peers-test:
+	@if command -v python3 >/dev/null; \
+	  then python3 benches/peers/compare.py --self-test; \
+	  else echo "skipped: the self-test of benches/peers needs python3" >&2; fi
+
+bench: build ## Time the hot paths, then the engine in turns with the peers that PEERS_PYTHON has
 	cargo bench --locked --bench hot_paths
+	cargo bench --locked --bench engine --no-run
+	@if command -v python3 >/dev/null; \
+	  then python3 benches/peers/compare.py --python $(PEERS_PYTHON) --esr $(ESR); \
+	  else echo "no comparison with peers: it needs python3" >&2; fi
+
+bench-step: cargo ## Print the time of one training step as one JSON line
+	@cargo bench --locked --bench engine -- step
 
 clean: ## Remove everything built and every run; data stays
 	rm -rf $(CARGO_TARGET_DIR) runs

@@ -1,0 +1,80 @@
+//! What is timed. Everything that depends on which engine runs is in this file.
+
+use std::error::Error;
+
+use esr::array::Array;
+use esr::engine::reference::Network;
+use esr::graph::{Collapsed, Graph, collapse};
+use esr::models::Model;
+use esr::train::{Adam, AdamSettings, Batch, gradients};
+use esr::weights::StateDict;
+
+/// The engine under test, as results name it.
+pub(crate) const ENGINE: &str = "reference";
+
+/// Learning rate of the timed training steps. The peers use the same, so that losses can be compared step by step.
+const LEARNING_RATE: f64 = 2e-4;
+
+/// What one run leaves.
+pub(crate) enum Product {
+    /// SR images, N×3×H×W.
+    Images(Array<f32>),
+    /// The loss before the update.
+    Loss(f64),
+}
+
+/// A prepared work.
+pub(crate) trait Work {
+    /// Does it once.
+    fn run(&mut self) -> Result<Product, Box<dyn Error>>;
+}
+
+/// One forward pass, always of the same images.
+pub(crate) struct Infer {
+    network: Network<f32>,
+    lr: Array<f32>,
+}
+
+impl Infer {
+    /// Binds the weights.
+    pub(crate) fn new(model: &Model, lr: Array<f32>) -> Result<Self, Box<dyn Error>> {
+        Ok(Self { network: Network::new(model.graph.clone(), model.weights()?)?, lr })
+    }
+}
+
+impl Work for Infer {
+    fn run(&mut self) -> Result<Product, Box<dyn Error>> {
+        Ok(Product::Images(self.network.forward(&self.lr)?))
+    }
+}
+
+/// One training step after the other, always on the same batch; the graph is folded as `esr train` does by default.
+pub(crate) struct Train {
+    graph: Graph,
+    collapsed: Collapsed,
+    weights: StateDict,
+    adam: Adam,
+    batch: Batch,
+}
+
+impl Train {
+    /// Starts from the model's weights.
+    pub(crate) fn new(model: Model, lr: Array<f32>, hr: Array<f32>) -> Result<Self, Box<dyn Error>> {
+        let weights = model.weights()?.clone();
+        Ok(Self {
+            collapsed: collapse(&model.graph),
+            adam: Adam::new(AdamSettings::default(), &weights),
+            graph: model.graph,
+            weights,
+            batch: Batch { lr, hr, padded_patches: 0 },
+        })
+    }
+}
+
+impl Work for Train {
+    fn run(&mut self) -> Result<Product, Box<dyn Error>> {
+        let result = gradients(&self.graph, Some(&self.collapsed), &self.weights, &self.batch)?;
+        self.adam.update(&mut self.weights, &result.gradients, LEARNING_RATE);
+        Ok(Product::Loss(result.loss))
+    }
+}
