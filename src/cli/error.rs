@@ -169,7 +169,7 @@ fn of_load(error: &LoadError) -> ExitCode {
 fn of_engine(error: &EngineError) -> ExitCode {
     match error {
         EngineError::Shape(_) | EngineError::Input { .. } | EngineError::Weight { .. } => ExitCode::Data,
-        EngineError::Unsupported { .. } => ExitCode::Usage,
+        EngineError::Unsupported { .. } | EngineError::Backward(_) => ExitCode::Usage,
         EngineError::Candle(_) => ExitCode::Internal,
     }
 }

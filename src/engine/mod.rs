@@ -18,6 +18,9 @@ pub enum EngineError {
     /// The image does not go through the model.
     #[error(transparent)]
     Shape(#[from] crate::graph::ShapeError),
+    /// The model cannot be trained.
+    #[error(transparent)]
+    Backward(#[from] crate::graph::BackwardError),
     /// A weight is missing or misshapen.
     #[error("the weights lack `{key}` of shape {shape:?}")]
     Weight {

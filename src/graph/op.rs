@@ -287,6 +287,15 @@ impl Graph {
         self.output
     }
 
+    /// Channels of the LR image.
+    pub fn input_channels(&self) -> usize {
+        let input = |node: &Node| match node.op {
+            Op::Input { channels } => Some(channels),
+            _ => None,
+        };
+        self.nodes.iter().find_map(input).unwrap_or(0)
+    }
+
     /// Upscaling factor.
     pub fn scale(&self) -> usize {
         self.scale

@@ -18,9 +18,13 @@ mod readers;
 mod run;
 mod stages;
 mod tasks;
+#[cfg(test)]
+mod tests;
+mod training;
 mod weights;
 
 pub use breakdown::{Breakdown, StepCost};
 pub use network::Network;
 pub use plan::Plan;
 pub use program::{Algorithm, Precision};
+pub use training::Trainer;

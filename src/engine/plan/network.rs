@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::breakdown::Breakdown;
 use super::kernels::{HostInput, HostOutput};
 use super::plan::Plan;
 use super::program::{Algorithm, Operation, Step};
-use super::breakdown::Breakdown;
 use super::run::{Arena, Ready, StepTimes};
 use super::weights;
 use crate::array::Array;
 use crate::engine::EngineError;
 use crate::engine::cpu::geometry::Direction;
 use crate::engine::cpu::simd::Isa;
-use crate::graph::{Graph, Op};
+use crate::graph::Graph;
 use crate::imaging::RgbImage;
 use crate::weights::StateDict;
 
@@ -55,12 +55,8 @@ impl Network {
                 _ => return Err(EngineError::Weight { key, shape }),
             };
         }
-        let channels = graph.nodes().iter().find_map(|node| match node.op {
-            Op::Input { channels } => Some(channels),
-            _ => None,
-        });
         let isa = if Isa::available().contains(&isa) { isa } else { Isa::detect() };
-        Ok(Self { channels: channels.unwrap_or(3), graph, weights: own, isa, state: Mutex::default() })
+        Ok(Self { channels: graph.input_channels(), graph, weights: own, isa, state: Mutex::default() })
     }
 
     /// The SR images of a batch of LR images, both NCHW in the model's data range.
@@ -93,12 +89,15 @@ impl Network {
         self.forward(lr)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let error = || EngineError::Input { found: lr.shape().to_vec(), channels: self.channels };
-        let State { arena, ready: Some(([images, ..], ready)), .. } = &mut *state else { return Err(error()) };
+        let State { arena, ready: Some(([images, ..], ready)), .. } = &mut *state else {
+            return Err(error());
+        };
         let mut sr = vec![0.0f32; *images * ready.plan.output.iter().product::<usize>()];
         let mut breakdown = Breakdown::of(&ready.plan, self.isa);
         for _ in 0..runs {
             let times = StepTimes::of(&ready.plan);
-            let (input, output) = (HostInput::Planes(lr.data().as_ptr()), HostOutput::Planes(sr.as_mut_ptr()));
+            let (input, output) =
+                (HostInput::Planes(lr.data().as_ptr()), HostOutput::Planes(sr.as_mut_ptr()));
             let start = std::time::Instant::now();
             // SAFETY: as in `forward`, which has just made the plan for this shape.
             unsafe { ready.run(arena, input, output, None, Some(&times)) };

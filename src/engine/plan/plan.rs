@@ -7,7 +7,7 @@ use super::stages::{self, Stage};
 use super::tasks::{Tasks, band_rows, gradient_size};
 use super::weights;
 use crate::engine::EngineError;
-use crate::graph::{Graph, shapes};
+use crate::graph::{Backward, Graph, NodeId, shapes};
 
 /// What the inner values of a wave may take: they should stay in the cache beside what passes through it.
 const WAVE_BYTES: usize = 12 << 20;
@@ -39,6 +39,20 @@ impl Plan {
         let [_, height, width] = shape;
         let output = shapes(graph, width, height)?[graph.output().index()];
         Self::of(program, stages, band, output)
+    }
+
+    /// Compiles a training step for a batch of LR images `[images, height, width]`: forward, loss, backward.
+    ///
+    /// # Errors
+    /// As for [`Plan::inference`].
+    pub fn training(backward: &Backward, shape: [usize; 3]) -> Result<Self, EngineError> {
+        let gradients = backward.gradients.iter().map(|&(_, id)| id);
+        let roots: Vec<NodeId> = [backward.loss].into_iter().chain(gradients).collect();
+        let program = lower(&backward.graph, Mode::Train, &roots, shape)?;
+        let [_, height, width] = shape;
+        let stages = stages::by_level(&program);
+        let output = shapes(&backward.graph, width, height)?[backward.sr.index()];
+        Self::of(program, stages, band_rows(width), output)
     }
 
     fn of(

@@ -103,7 +103,10 @@ pub(super) enum Operation {
         algorithm: Algorithm,
     },
     /// Private sums of the weight and bias gradient. Inputs: x, dy.
-    WeightGradient { conv: Conv2d, algorithm: Algorithm },
+    WeightGradient {
+        conv: Conv2d,
+        algorithm: Algorithm,
+    },
     /// Adds them and writes the gradient.
     FinishGradient {
         name: String,

@@ -17,7 +17,7 @@ pub use float::Float;
 use super::EngineError;
 use crate::array::Array;
 use crate::graph::fold::Named;
-use crate::graph::{Backward, Graph, NodeId, Op, ShapeError, shapes};
+use crate::graph::{Backward, Graph, NodeId, ShapeError, shapes};
 use interpret::{Batch, interpret};
 
 /// A network ready to run: a graph and its weights.
@@ -150,11 +150,7 @@ fn bind<T: Float>(
 }
 
 fn input_tensor<T: Float>(graph: &Graph, lr: &Array<T>) -> Result<Tensor, EngineError> {
-    let channels = graph.nodes().iter().find_map(|node| match node.op {
-        Op::Input { channels } => Some(channels),
-        _ => None,
-    });
-    let channels = channels.unwrap_or(3);
+    let channels = graph.input_channels();
     match lr.shape() {
         &[n, c, height, width] if c == channels && n > 0 => {
             shapes(graph, width, height)?;

@@ -1,0 +1,133 @@
+//! The planned engine against the reference.
+
+use super::{Network, Plan, Trainer};
+use crate::array::Array;
+use crate::engine::cpu::simd::Isa;
+use crate::engine::reference;
+use crate::graph::fold::Named;
+use crate::graph::{Graph, backward};
+use crate::models::Architecture;
+use crate::random::Random;
+use crate::train::kaiming_uniform;
+
+fn graph(text: &str) -> Graph {
+    text.parse::<Architecture>().unwrap().graph().unwrap()
+}
+
+fn uniform(shape: [usize; 4], seed: u64) -> Array<f32> {
+    let mut random = Random::new(&[seed]);
+    Array::filled(shape, 0.0).map(|_: &f32| random.uniform() as f32)
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max)
+}
+
+/// Models of every family, with odd widths and splits that are no multiple of a block.
+const MODELS: [&str; 7] = [
+    "imdn:blocks=2,channels=16,distilled=4",
+    "imdn:blocks=2,channels=64,distilled=16",
+    "imdn:blocks=1,channels=24,distilled=5,scale=2,branches=1x1+identity",
+    "imdn:blocks=1,channels=16,distilled=4,branches=wide20",
+    "rfdn:blocks=2,channels=50",
+    "rfdn:blocks=1,channels=12,scale=3",
+    "rlfn:blocks=2",
+];
+
+#[test]
+fn inference_equals_the_reference() {
+    for (index, text) in MODELS.iter().enumerate() {
+        let graph = graph(text);
+        let weights = kaiming_uniform(&graph, 1);
+        for shape in [[1, 3, 17, 23], [1, 3, 40, 65], [2, 3, 21, 16]] {
+            let lr = uniform(shape, index as u64);
+            let expected = reference::Network::new(graph.clone(), &weights).unwrap().forward(&lr).unwrap();
+            let scale = expected.data().iter().fold(1.0f32, |most, value| most.max(value.abs()));
+            for isa in Isa::available() {
+                let network = Network::with_isa(graph.clone(), &weights, isa).unwrap();
+                let found = network.forward(&lr).unwrap();
+                assert_eq!(found.shape(), expected.shape());
+                let difference = largest_difference(found.data(), expected.data());
+                // Twice: nothing of the first run may be left over.
+                assert_eq!(network.forward(&lr).unwrap().data(), found.data(), "{text} {shape:?} {isa}");
+                assert!(difference <= 2e-5 * f64::from(scale), "{text} {shape:?} {isa}: {difference:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_equal_the_reference_in_f64() {
+    for (index, text) in MODELS.iter().enumerate() {
+        let graph = graph(text);
+        let weights = kaiming_uniform(&graph, 2);
+        let wide = |named: &Named<f32>| -> Named<f64> {
+            named.iter().map(|(key, array)| (key.clone(), array.map(|&v| f64::from(v)))).collect()
+        };
+        let shape = [2, 3, 18, 21];
+        let lr = uniform(shape, 10 + index as u64);
+        let scale = graph.scale();
+        let hr = uniform([2, 3, 18 * scale, 21 * scale], 20 + index as u64);
+        let up = |array: &Array<f32>| array.map(|&value| f64::from(value));
+        let expected = reference::loss_and_gradients(&graph, &wide(&weights), &up(&lr), &up(&hr)).unwrap();
+        for isa in Isa::available() {
+            let mut trainer = Trainer::with_isa(&graph, isa).unwrap();
+            let (loss, found) = trainer.step(&weights, &lr, &hr).unwrap();
+            assert!(
+                (loss - expected.loss).abs() <= 1e-6 * expected.loss,
+                "{text} {isa}: {loss} {}",
+                expected.loss
+            );
+            assert_eq!(found.len(), expected.gradients.len());
+            let (mut squares, mut errors) = (0.0, 0.0);
+            for (key, gradient) in found {
+                let expected = &expected.gradients[key];
+                let most = expected.data().iter().fold(0.0f64, |most, value| most.max(value.abs()));
+                let mut worst = 0.0f64;
+                for (a, b) in gradient.data().iter().zip(expected.data()) {
+                    worst = worst.max((f64::from(*a) - b).abs());
+                    errors += (f64::from(*a) - b).powi(2);
+                    squares += b * b;
+                }
+                assert!(worst <= 3e-4 * most, "{text} {isa} {key}: {worst:e} of {most:e}");
+            }
+            let global = (errors / squares).sqrt();
+            assert!(global <= 5e-6, "{text} {isa}: {global:e}");
+        }
+    }
+}
+
+/// The same bits whatever the number of threads.
+#[test]
+fn threads_do_not_change_a_bit() {
+    let graph = graph("imdn:blocks=2,channels=32,distilled=8");
+    let weights = kaiming_uniform(&graph, 3);
+    let (lr, hr) = (uniform([2, 3, 24, 36], 1), uniform([2, 3, 96, 144], 2));
+    let image = uniform([1, 3, 61, 130], 3);
+    let results: Vec<_> = [1, 2, 3, 8]
+        .into_iter()
+        .map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let sr = Network::new(graph.clone(), &weights).unwrap().forward(&image).unwrap();
+                let mut trainer = Trainer::new(&graph).unwrap();
+                let (loss, gradients) = trainer.step(&weights, &lr, &hr).unwrap();
+                (sr, loss, gradients.clone())
+            })
+        })
+        .collect();
+    for other in &results[1..] {
+        assert!(*other == results[0]);
+    }
+}
+
+/// A wave keeps inner values in a few bands: the arena is far smaller than all values together.
+#[test]
+fn a_wave_needs_little_memory() {
+    let graph = graph("imdn:blocks=2");
+    let plan = Plan::inference(&graph, [1, 256, 256]).unwrap();
+    let value = 256 * 256 * 64 * 4;
+    assert!(plan.arena_bytes() < 4 * value, "{}", plan.arena_bytes() / value);
+    let _ = backward(&graph).unwrap();
+}
