@@ -16,23 +16,23 @@ use super::view::{Source, Target};
 /// Output pixels along a tile's side.
 pub const TILE: usize = 4;
 /// Input pixels along a tile's side.
-const PATCH: usize = TILE + 2;
+pub(super) const PATCH: usize = TILE + 2;
 /// Products a tile and channel pair.
 pub const POINTS: usize = PATCH * PATCH;
 
 /// The interpolation point √½ and its cube; √2 and its cube.
-const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
+pub(super) const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
 const A3: f32 = 0.353_553_38;
-const B: f32 = std::f32::consts::SQRT_2;
+pub(super) const B: f32 = std::f32::consts::SQRT_2;
 const B3: f32 = 2.828_427;
 
 /// Channels rounded up to whole blocks.
-const fn padded(channels: usize) -> usize {
+pub(super) const fn padded(channels: usize) -> usize {
     channels.div_ceil(BLOCK) * BLOCK
 }
 
 /// Floats between the planes of two points: padded, because planes at a multiple of 4 KiB would compete for the same lines of the cache.
-const fn plane(tiles: usize, channels: usize) -> usize {
+pub(super) const fn plane(tiles: usize, channels: usize) -> usize {
     tiles * padded(channels) + BLOCK
 }
 
@@ -213,7 +213,7 @@ impl Kernel for Winograd<'_> {
 /// # Safety
 /// The instruction set is enabled; the sources hold every pixel of the image, and `v` has 36 planes of [`plane`] floats.
 #[inline(always)]
-unsafe fn transform_input<S: Simd>(
+pub(super) unsafe fn transform_input<S: Simd>(
     (height, width): (usize, usize),
     sources: &[Source],
     tiles: &Tiles,
