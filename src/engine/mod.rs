@@ -1,7 +1,9 @@
 //! What runs a graph.
 //!
-//! [`reference`](mod@reference) interprets a graph with candle tensors and candle's autograd: plain, obviously right, the oracle of every test. Engines exchange host
+//! [`plan`] compiles a graph for one shape into a fixed list of kernel calls: what people use. [`reference`](mod@reference) interprets a graph with candle tensors and candle's autograd: plain, obviously right, the oracle of every test. Engines exchange host
 //! arrays with the rest of the program; no tensor type of theirs leaves this module.
+
+use serde::{Deserialize, Serialize};
 
 pub mod cpu;
 pub mod equivalence;
@@ -11,6 +13,27 @@ pub mod reference;
 mod tests;
 pub mod timed;
 pub mod upscaler;
+
+/// Which engine runs a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// The planned engine: fast.
+    #[default]
+    Plan,
+    /// The reference engine: the oracle.
+    Reference,
+}
+
+impl Engine {
+    /// Its name in artefacts and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Reference => "reference",
+        }
+    }
+}
 
 /// Why a graph could not be run.
 #[derive(Debug, thiserror::Error)]

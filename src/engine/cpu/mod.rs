@@ -1,7 +1,8 @@
 //! The CPU kernels that a plan calls.
 //!
 //! Memory is NHWC with each pixel's channels padded to a multiple of [`BLOCK`]; channels are the lanes of every vector. A kernel does one piece of an operation on one thread;
-//! how work is cut into pieces, and where everything lies, is the plan's business. Results do not depend on the cut: the same inputs give the same bits.
+//! how work is cut into pieces, and where everything lies, is the plan's business. Values do not depend on the cut; weight gradients do, so a plan cuts by shape alone and
+//! the same inputs give the same bits.
 
 pub mod adam;
 #[cfg(test)]
@@ -25,6 +26,8 @@ pub mod pool;
 pub mod resize;
 pub mod shuffle;
 pub mod simd;
+#[cfg(test)]
+mod tests_gradient;
 pub mod view;
 pub mod winograd;
 pub mod winograd_gradient;

@@ -4,6 +4,9 @@
 //! piece alone. There are as many chunks as pixels / [`CHUNK`], so these additions carry what they round off to the next one (Kahan 1965).
 //! [`Finish`] adds the sums of all pieces in order. The bits depend on how rows are put into pieces, but neither on the instruction set (with
 //! fused multiply-add) nor on who runs which piece when.
+//!
+//! Pixels are multiplied where they lie; only an output gradient in ranges of which one does not end with a block is first copied, a chunk at a time.
+//! Beside f64, and relative to the largest entry, the error was at most 2.4e-7 for 64 to 64 channels at 4×64×64, 1×160×160 and 16×64×64.
 
 use super::BLOCK;
 use super::gemm::{for_row_tiles, load_block, store_block, vectors};
@@ -12,8 +15,9 @@ use super::pointwise::{Rows, packed_len};
 use super::simd::{Kernel, Simd};
 use super::view::{Source, View};
 
-/// Most pixels whose products are summed in registers.
-pub const CHUNK: usize = 128;
+/// Most pixels whose products are summed in registers. Of 32 to 256, 64 took the least time: with 64 channels a pixel, the lines of longer columns
+/// compete for the first-level cache.
+pub const CHUNK: usize = 64;
 
 /// Floats of one piece's sums: `[block of output channels][input channel][BLOCK]`, then the bias gradient of all blocks.
 pub fn sums_len(in_channels: usize, out_channels: usize) -> usize {
@@ -108,9 +112,9 @@ impl PointwiseGradient<'_> {
         let mut output = 0;
         for dy in dy {
             for channel in (0..dy.channels).step_by(BLOCK) {
-                let mut bias = S::block(unsafe { S::splat(0.0) });
                 // SAFETY: all pixels are inside the views, and `output` is a whole block of the sums.
                 unsafe {
+                    let mut bias = S::block(S::splat(0.0));
                     for y in 0..height {
                         let mut b = dy.view.at(image, top + y, left).cast_const().add(channel);
                         for _ in 0..width {

@@ -5,7 +5,12 @@
 //!
 //! One piece ([`WinogradGradient`]) walks its tiles in chunks of [`CHUNK`]: both operands of a chunk are transformed to 36 matrices, whose products
 //! over the chunk's tiles are added to sums that belong to the piece alone. [`Finish`] adds the sums of all pieces in order and transforms them back.
-//! The bits depend on how tiles are put into pieces, but neither on the instruction set (with fused multiply-add) nor on who runs which piece when.
+//! The bits depend on how tiles are put into pieces, but neither on the instruction set (with fused multiply-add) nor on who runs which piece when:
+//! a plan must cut pieces by shape, not by the number of threads, if its gradients shall not depend on that number.
+//!
+//! The error grows as the root of a chunk's tiles plus a piece's chunks. Beside f64, and relative to the largest entry, it was 1.0e-6 (weights) and 2e-7
+//! (bias) for 64 to 64 channels at 4×64×64 in one piece with values of mean zero, where sums cancel most; with positive values 2.8e-7 and 1.8e-7. One
+//! piece of 16×64×64 had 1.5e-6, so pieces of more than about 1024 tiles are better cut.
 
 use super::BLOCK;
 use super::gemm::{for_row_tiles, load_block, store_block, vectors};
@@ -14,7 +19,9 @@ use super::simd::{Kernel, Simd};
 use super::view::Source;
 use super::winograd::{A, B, PATCH, POINTS, TILE, Tiles, padded, plane, transform_input};
 
-/// Tiles that are transformed and multiplied together.
+/// Tiles that are transformed and multiplied together. The sums, 590 KB with 64 channels on either side, pass through the cache once a chunk, and so
+/// do both operands. Of 16 to 128 tiles 64 took the least time; taking the points in two or three groups, to fit a cache of 512 KiB, took more,
+/// because pixels were then read that often.
 pub const CHUNK: usize = 64;
 
 /// Floats between the sums of two points: padded for the same reason as [`plane`].
@@ -215,22 +222,22 @@ unsafe fn gradient_tile<S: Simd>(rows: [*const f32; TILE], pixel: usize, to: *mu
     // SAFETY: the callers promise 4×4 pixels and 36 planes.
     unsafe {
         let zero = S::splat(0.0);
-        let (mut half, mut sums) = ([[zero; PATCH]; TILE], [zero; TILE]);
-        for r in 0..TILE {
+        let (mut half, mut sums) = ([[zero; TILE]; PATCH], [zero; TILE]);
+        for (r, row) in rows.into_iter().enumerate() {
             let y = [
-                S::load(rows[r]),
-                S::load(rows[r].add(pixel)),
-                S::load(rows[r].add(2 * pixel)),
-                S::load(rows[r].add(3 * pixel)),
+                S::load(row),
+                S::load(row.add(pixel)),
+                S::load(row.add(2 * pixel)),
+                S::load(row.add(3 * pixel)),
             ];
             sums[r] = S::add(S::add(y[0], y[1]), S::add(y[2], y[3]));
-            half[r] = gradient_1d::<S>(y);
+            for (column, value) in half.iter_mut().zip(gradient_1d::<S>(y)) {
+                column[r] = value;
+            }
         }
-        for column in 0..PATCH {
-            let points =
-                gradient_1d::<S>([half[0][column], half[1][column], half[2][column], half[3][column]]);
-            for (r, value) in points.into_iter().enumerate() {
-                S::store(to.add((r * PATCH + column) * plane), value);
+        for (c, column) in half.into_iter().enumerate() {
+            for (r, value) in gradient_1d::<S>(column).into_iter().enumerate() {
+                S::store(to.add((r * PATCH + c) * plane), value);
             }
         }
         S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]))
