@@ -31,15 +31,15 @@ fn main() {
     t.sort_by(f64::total_cmp);
     println!("median {:.1} min {:.1} ms", t[reps / 2], t[0]);
     if std::env::var("BD").is_ok() {
-        let b = n.breakdown(&x, 7).unwrap();
+        let b = n.breakdown(m.identity.clone(), [w, h], 7).unwrap();
         let mut m = std::collections::BTreeMap::new();
         let mut tot = 0.0;
         for s in &b.steps {
             let e = m.entry(s.operation.clone()).or_insert((0, 0.0, 0.0));
             e.0 += 1;
-            e.1 += s.median_thread_ms();
+            e.1 += s.median_thread_ms;
             e.2 += s.multiply_adds as f64;
-            tot += s.median_thread_ms();
+            tot += s.median_thread_ms;
         }
         for (k, (c, t, f)) in m {
             println!("{k:45} x{c:2} {t:8.2} ms {:6.1} %  {:7.1} GF/s", t / tot * 100.0, 2.0 * f / t / 1e6);

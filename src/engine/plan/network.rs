@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::breakdown::Breakdown;
 use super::kernels::{HostInput, HostOutput};
@@ -12,10 +13,16 @@ use super::weights;
 use crate::array::Array;
 use crate::engine::EngineError;
 use crate::engine::cpu::geometry::Direction;
+use crate::engine::cpu::peak;
 use crate::engine::cpu::simd::Isa;
 use crate::graph::Graph;
 use crate::imaging::RgbImage;
+use crate::measure::Input;
+use crate::models::ModelIdentity;
 use crate::weights::StateDict;
+
+/// How long the machine's peak rate is looked for.
+const PEAK_TIME: Duration = Duration::from_millis(200);
 
 /// A network for inference.
 pub struct Network {
@@ -64,6 +71,14 @@ impl Network {
     /// # Errors
     /// [`EngineError::Input`] or [`EngineError::Shape`] when the batch does not go through the model.
     pub fn forward(&self, lr: &Array<f32>) -> Result<Array<f32>, EngineError> {
+        self.forward_into(lr, Vec::new())
+    }
+
+    /// [`Network::forward`] into memory that is there already: what a new allocation costs is a visible part of a pass.
+    ///
+    /// # Errors
+    /// As for [`Network::forward`].
+    pub fn forward_into(&self, lr: &Array<f32>, memory: Vec<f32>) -> Result<Array<f32>, EngineError> {
         let error = || EngineError::Input { found: lr.shape().to_vec(), channels: self.channels };
         let &[images, channels, height, width] = lr.shape() else { return Err(error()) };
         if channels != self.channels || images == 0 {
@@ -74,36 +89,45 @@ impl Network {
         let Some((_, ready)) = ready else { return Err(error()) };
         let [channels, height, width] = ready.plan.output;
         let shape = [images, channels, height, width];
-        let mut sr = vec![0.0f32; shape.iter().product()];
+        let mut sr = memory;
+        sr.resize(shape.iter().product(), 0.0);
         let (input, output) = (HostInput::Planes(lr.data().as_ptr()), HostOutput::Planes(sr.as_mut_ptr()));
         // SAFETY: the plan was made for this arena and shape, and the packed weights stay in the locked state.
         unsafe { ready.run(arena, input, output, None, None) };
         Array::new(shape, sr).map_err(|_| error())
     }
 
-    /// Where the time of a forward pass goes: the median over `runs` of what the threads spent on each step.
+    /// Where the time of a forward pass of an input of `width` x `height` goes: what the threads spent on each step in each of `runs` runs. `model` is
+    /// whose network this is.
     ///
     /// # Errors
     /// As for [`Network::forward`].
-    pub fn breakdown(&self, lr: &Array<f32>, runs: usize) -> Result<Breakdown, EngineError> {
-        self.forward(lr)?;
+    pub fn breakdown(
+        &self,
+        model: ModelIdentity,
+        [width, height]: [usize; 2],
+        runs: usize,
+    ) -> Result<Breakdown, EngineError> {
+        let shape = [1, self.channels, height, width];
+        // Any values take the same time, unless they are denormal.
+        let lr = Array::filled(shape, self.graph.data_range() / 2.0);
+        // The plan is made, and memory is mapped, before anything is timed.
+        let mut sr = self.forward(&lr)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let error = || EngineError::Input { found: lr.shape().to_vec(), channels: self.channels };
-        let State { arena, ready: Some(([images, ..], ready)), .. } = &mut *state else {
-            return Err(error());
-        };
-        let mut sr = vec![0.0f32; *images * ready.plan.output.iter().product::<usize>()];
-        let mut breakdown = Breakdown::of(&ready.plan, self.isa);
+        let error = || EngineError::Input { found: shape.to_vec(), channels: self.channels };
+        let State { arena, ready, .. } = self.ready(&mut state, [1, height, width])?;
+        let Some((_, ready)) = ready else { return Err(error()) };
+        let mut breakdown = Breakdown::of(&ready.plan, self.isa, model, Input::Size { width, height });
         for _ in 0..runs {
             let times = StepTimes::of(&ready.plan);
-            let (input, output) =
-                (HostInput::Planes(lr.data().as_ptr()), HostOutput::Planes(sr.as_mut_ptr()));
-            let start = std::time::Instant::now();
-            // SAFETY: as in `forward`, which has just made the plan for this shape.
+            let input = HostInput::Planes(lr.data().as_ptr());
+            let output = HostOutput::Planes(sr.data_mut().as_mut_ptr());
+            let start = Instant::now();
+            // SAFETY: as in `forward`, which has just given `sr` the plan's size.
             unsafe { ready.run(arena, input, output, None, Some(&times)) };
             breakdown.add(start.elapsed(), times.thread_ms());
         }
-        Ok(breakdown)
+        Ok(breakdown.finish(peak::gflops(self.isa, PEAK_TIME)))
     }
 
     /// The 8-bit SR image of an 8-bit LR image: divided, run, clamped and rounded half to even as the official script does, in one pass. `None` when
