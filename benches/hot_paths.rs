@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use esr::array::Array;
 use esr::dataset::demo::{Split, generate};
+use esr::engine::Engine;
 use esr::engine::upscaler::Upscaler;
 use esr::graph::collapse;
 use esr::imaging::{Border, downscale, encode_png};
@@ -79,11 +80,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     })?;
     for architecture in ["imdn:blocks=2,channels=16,distilled=4", "imdn:blocks=7"] {
         let graph = architecture.parse::<Architecture>()?.graph()?;
-        let upscaler = Upscaler::new(&graph, &kaiming_uniform(&graph, 1))?;
-        time(&format!("upscale {}x{}, reference engine: {architecture}", lr.width(), lr.height()), || {
-            std::hint::black_box(upscaler.upscale(&lr)?);
-            Ok(())
-        })?;
+        for engine in [Engine::Plan, Engine::Reference] {
+            let upscaler = Upscaler::new(&graph, &kaiming_uniform(&graph, 1), engine)?;
+            let (width, height, engine) = (lr.width(), lr.height(), engine.name());
+            time(&format!("upscale {width}x{height}, {engine} engine: {architecture}"), || {
+                std::hint::black_box(upscaler.upscale(&lr)?);
+                Ok(())
+            })?;
+        }
     }
     step("imdn:blocks=2,channels=16,distilled=4,branches=1x1", 16, 24)?;
     step("imdn:blocks=7,branches=1x1", 4, 64)

@@ -10,6 +10,7 @@ use crate::engine::upscaler::{UpscaleError, Upscaler};
 use crate::imaging::{self, RgbImage};
 use crate::metrics::{self, Evaluation, ImageScore};
 use crate::models::ModelIdentity;
+use crate::overlap::overlapped;
 
 /// Why an evaluation stopped.
 #[derive(Debug, thiserror::Error)]
@@ -65,22 +66,34 @@ pub fn evaluate(
     let scale = upscaler.scale();
     let mut scores = Vec::with_capacity(pairs.len());
     let mut grey = Vec::new();
-    for pair in pairs {
-        let lr = imaging::decode_file(&pair.lr)?;
-        let hr = imaging::decode_file(&pair.hr)?;
-        if lr.was_grey || hr.was_grey {
-            grey.push(pair.name.clone());
-        }
-        let sr = upscaler.upscale(&lr.image);
-        let sr = sr.map_err(|source| Error::Upscale { path: pair.lr.clone(), source: Box::new(source) })?;
-        let score = score(&pair.name, &sr, &hr.image, scale);
-        let compare = |source| Error::Compare { lr: pair.lr.clone(), hr: pair.hr.clone(), source };
-        scores.push(score.map_err(compare)?);
-        if let Some(folder) = save {
-            imaging::write_png(&folder.join(format!("{}.png", pair.name)), &sr)?;
-        }
-        done(&pair.name);
-    }
+    // Decoding, scoring and saving keep few threads busy; they go on beside the inference of other images.
+    overlapped(
+        pairs.len(),
+        |index| Ok((imaging::decode_file(&pairs[index].lr)?, imaging::decode_file(&pairs[index].hr)?)),
+        |index, (lr, hr)| {
+            let failed = |source| Error::Upscale { path: pairs[index].lr.clone(), source: Box::new(source) };
+            let sr = upscaler.upscale(&lr.image).map_err(failed)?;
+            Ok((sr, hr.image, lr.was_grey || hr.was_grey))
+        },
+        |index, (sr, hr, was_grey)| {
+            let pair = &pairs[index];
+            let failed = |source| Error::Compare { lr: pair.lr.clone(), hr: pair.hr.clone(), source };
+            let score = score(&pair.name, &sr, &hr, scale).map_err(failed)?;
+            if let Some(folder) = save {
+                imaging::write_png(&folder.join(format!("{}.png", pair.name)), &sr)?;
+            }
+            Ok((score, was_grey))
+        },
+        |index, (score, was_grey)| {
+            let name = &pairs[index].name;
+            if was_grey {
+                grey.push(name.clone());
+            }
+            scores.push(score);
+            done(name);
+            Ok::<_, Error>(())
+        },
+    )?;
     Ok(Evaluated { evaluation: Evaluation::from_scores(model, scale, scale, scores)?, grey })
 }
 

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod measure;
 pub mod metrics;
 pub mod models;
+pub mod overlap;
 pub mod pipeline;
 pub mod random;
 pub mod report;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::ComputeArgs;
+use super::common::MachineArgs;
 use super::{CliError, ExitCode, output};
 use crate::dataset::{self, demo};
 use crate::engine::equivalence::{CollapseProof, collapse_with_proof};
@@ -20,9 +20,9 @@ pub struct Args {
     /// Folder of real LR images to compare both forms on [default: one generated picture]
     #[arg(long, value_name = "DIR")]
     pub lr: Option<PathBuf>,
-    /// Where and how to compute.
+    /// Where and how to compute; the proof is the reference engine's, the oracle.
     #[command(flatten)]
-    pub compute: ComputeArgs,
+    pub machine: MachineArgs,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -30,7 +30,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
-    args.compute.checked()?;
+    args.machine.checked()?;
     let model = Model::load(&args.model)?;
     let real = match &args.lr {
         Some(folder) => {

@@ -9,17 +9,26 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::CliError;
 use crate::cli::ExitCode;
+use crate::engine::{Compute, Engine};
 use crate::interrupt::Signal;
 
-/// Where and how to compute.
+/// Where and how to compute, and with which engine.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ComputeArgs {
+    /// Engine that runs the model
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: Engine,
+    /// Where and how to compute.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Where and how to compute, where the engine is no choice.
+#[derive(clap::Args, Clone, Debug)]
+pub struct MachineArgs {
     /// Device: `cpu`, or `cuda:N` for the N-th GPU
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: Device,
-    /// Engine that runs the model
-    #[arg(long, value_enum, default_value_t = EngineChoice::Reference)]
-    pub engine: EngineChoice,
     /// Threads to compute with [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -50,13 +59,6 @@ impl FromStr for Device {
     }
 }
 
-/// Engines that exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum EngineChoice {
-    /// The graph interpreted with plain operations: the oracle
-    Reference,
-}
-
 /// Number formats that exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
@@ -64,16 +66,16 @@ pub enum Precision {
     F32,
 }
 
-/// Checked settings for computing.
-#[derive(Clone, Debug)]
-pub struct Compute {
-    /// Threads in use.
-    pub threads: usize,
-}
-
 impl ComputeArgs {
     /// Checks the arguments and sets the number of threads for the whole process.
     pub fn checked(&self) -> Result<Compute, CliError> {
+        Ok(Compute { threads: self.machine.checked()?, engine: self.engine })
+    }
+}
+
+impl MachineArgs {
+    /// Checks the arguments and sets the number of threads for the whole process, which it returns.
+    pub fn checked(&self) -> Result<usize, CliError> {
         if let Device::Cuda(number) = self.device {
             return Err(CliError::usage(format!(
                 "there is no device cuda:{number}: this version computes on the CPU only; use --device cpu"
@@ -87,7 +89,7 @@ impl ComputeArgs {
         prepare_process();
         // The pool may exist already when a subcommand runs another one's steps; it then has the same size.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        Ok(Compute { threads })
+        Ok(threads)
     }
 }
 

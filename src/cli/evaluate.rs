@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::common::{ComputeArgs, note, progress_bar};
 use super::{CliError, output};
 use crate::dataset;
+use crate::engine::Engine;
 use crate::engine::upscaler::Upscaler;
 use crate::evaluate::evaluate;
 use crate::metrics::Evaluation;
@@ -36,9 +37,9 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
-    args.compute.checked()?;
+    let compute = args.compute.checked()?;
     let model = Model::load(&args.model)?;
-    let upscaler = upscaler(&model)?;
+    let upscaler = upscaler(&model, compute.engine)?;
     let list = dataset::pair_folders(&args.lr, &args.hr, upscaler.scale())?;
     for path in &list.ignored {
         note(&format!("note: `{}` is no image by its name and is left out", path.display()));
@@ -65,11 +66,11 @@ pub fn run(args: Args) -> Result<(), CliError> {
 }
 
 /// A loaded model ready to upscale; what was remarkable about its file is said.
-pub(super) fn upscaler(model: &Model) -> Result<Upscaler, CliError> {
+pub(super) fn upscaler(model: &Model, engine: Engine) -> Result<Upscaler, CliError> {
     for text in &model.notes {
         note(&format!("note: {text}"));
     }
-    Ok(Upscaler::of_model(model)?)
+    Ok(Upscaler::of_model(model, engine)?)
 }
 
 fn render(evaluation: &Evaluation) -> String {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use super::common::{ComputeArgs, Size, note};
-use super::{CliError, ExitCode, output};
-use crate::engine::timed::TimedModel;
+use super::{CliError, ExitCode, breakdown, output};
+use crate::engine::timed::{TimedModel, setup};
 use crate::engine::upscaler::Upscaler;
 use crate::graph::shapes;
 use crate::imaging::{self, RgbImage};
-use crate::measure::{self, Measurement, Plan, Protocol, Setup, Subject, Timing, Validity};
+use crate::measure::{self, Measurement, Plan, Protocol, Subject, Timing, Validity};
 use crate::models::Model;
 use crate::{dataset, fsio, train};
 
@@ -36,6 +36,9 @@ pub struct Args {
     /// Time that protocol steady may take in all, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub budget: f64,
+    /// Instead of a measurement, show where the planned engine's time goes, step by step; every single layer with -v
+    #[arg(long, conflicts_with_all = ["baseline", "lr", "protocol", "budget", "require_valid", "out"])]
+    pub breakdown: bool,
     /// Exit with 6 unless the measurement is valid
     #[arg(long)]
     pub require_valid: bool,
@@ -71,6 +74,9 @@ impl From<ProtocolChoice> for Protocol {
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
     let compute = args.compute.checked()?;
+    if args.breakdown {
+        return breakdown::run(&load(&args.model)?, args.size, compute.engine, args.json);
+    }
     let plan = Plan::new(args.protocol.into(), args.budget)?;
     let model = load(&args.model)?;
     let baseline = args.baseline.as_deref().map(load).transpose()?;
@@ -81,14 +87,9 @@ pub fn run(args: Args) -> Result<(), CliError> {
             shapes(&model.graph, args.size.width, args.size.height)?;
         }
     }
-    let setup = Setup {
-        device: "cpu".into(),
-        engine: "reference".into(),
-        precision: "f32".into(),
-        threads: compute.threads,
-    };
-    let upscaler = Upscaler::of_model(&model)?;
-    let beside = baseline.as_ref().map(Upscaler::of_model).transpose()?;
+    let prepared = |model: &Model| Upscaler::of_model(model, compute.engine);
+    let upscaler = prepared(&model)?;
+    let beside = baseline.as_ref().map(prepared).transpose()?;
     let timed = |upscaler| match &images {
         Some(images) => TimedModel::on_images(upscaler, images.clone()),
         None => TimedModel::on_size(upscaler, args.size.width, args.size.height),
@@ -98,7 +99,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let subject = baseline.as_ref().zip(beside.as_mut());
     let subject = subject.map(|(model, workload)| Subject { model: model.identity.clone(), workload });
     let candidate = Subject { model: model.identity.clone(), workload: &mut workload };
-    let outcome = measure::measure_here(&plan, &setup, candidate, subject)?;
+    let outcome = measure::measure_here(&plan, &setup(compute), candidate, subject)?;
     if let Some(folder) = &args.out {
         fsio::write_json(&folder.join("measurement.json"), &outcome.measurement)?;
         outcome.clocks.write(&folder.join("clocks.jsonl"))?;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each turning raw arguments into checked settings, calling the library and rendering.
 
+mod breakdown;
 pub mod check;
 pub mod collapse;
 pub mod common;

@@ -7,6 +7,7 @@ use super::common::{ComputeArgs, note, progress_bar};
 use super::evaluate::upscaler;
 use super::{CliError, output};
 use crate::models::Model;
+use crate::overlap::overlapped;
 use crate::{dataset, imaging};
 
 /// Arguments of `esr upscale`.
@@ -28,9 +29,9 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
-    args.compute.checked()?;
+    let compute = args.compute.checked()?;
     let model = Model::load(&args.model)?;
-    let upscaler = upscaler(&model)?;
+    let upscaler = upscaler(&model, compute.engine)?;
     let mut outputs: BTreeMap<String, PathBuf> = BTreeMap::new();
     for input in &args.inputs {
         let images = match input.is_dir() {
@@ -55,19 +56,30 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
     }
     let bar = progress_bar(outputs.len() as u64, "images");
-    for (stem, path) in &outputs {
-        let decoded = imaging::decode_file(path)?;
-        if decoded.was_grey {
-            note(&format!("note: `{}` is grey and is replicated to RGB", path.display()));
-        }
-        let sr = upscaler.upscale(&decoded.image);
-        let sr = sr
-            .map_err(|error| CliError::from(error).context(format!("cannot upscale `{}`", path.display())))?;
-        let target = args.out.join(format!("{stem}.png"));
-        imaging::write_png(&target, &sr)?;
-        bar.inc(1);
-        output::result(&target.display().to_string())?;
-    }
+    let outputs: Vec<(PathBuf, PathBuf)> =
+        outputs.into_iter().map(|(stem, path)| (path, args.out.join(format!("{stem}.png")))).collect();
+    overlapped(
+        outputs.len(),
+        |index| Ok(imaging::decode_file(&outputs[index].0)?),
+        |index, decoded| {
+            let sr = upscaler.upscale(&decoded.image).map_err(|error| {
+                CliError::from(error).context(format!("cannot upscale `{}`", outputs[index].0.display()))
+            })?;
+            Ok((sr, decoded.was_grey))
+        },
+        |index, (sr, was_grey)| {
+            imaging::write_png(&outputs[index].1, &sr)?;
+            Ok(was_grey)
+        },
+        |index, was_grey| {
+            let (path, target) = &outputs[index];
+            if was_grey {
+                note(&format!("note: `{}` is grey and is replicated to RGB", path.display()));
+            }
+            bar.inc(1);
+            Ok::<_, CliError>(output::result(&target.display().to_string())?)
+        },
+    )?;
     bar.finish_and_clear();
     Ok(())
 }

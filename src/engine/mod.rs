@@ -15,13 +15,13 @@ pub mod timed;
 pub mod upscaler;
 
 /// Which engine runs a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
-    /// The planned engine: fast.
+    /// The graph compiled, for the size at hand, into a list of kernel calls: fast
     #[default]
     Plan,
-    /// The reference engine: the oracle.
+    /// The graph interpreted with plain operations: the oracle
     Reference,
 }
 
@@ -33,6 +33,15 @@ impl Engine {
             Self::Reference => "reference",
         }
     }
+}
+
+/// What models are run with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compute {
+    /// The engine.
+    pub engine: Engine,
+    /// Threads in use.
+    pub threads: usize,
 }
 
 /// Why a graph could not be run.

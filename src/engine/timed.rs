@@ -1,13 +1,24 @@
 //! A model and its inputs as something that can be timed.
 
+use super::Compute;
 use super::upscaler::{Forwarded, Prepared, Upscaler};
 use crate::fsio;
 use crate::imaging::RgbImage;
-use crate::measure::{Item, Workload, WorkloadError};
+use crate::measure::{Item, Setup, Workload, WorkloadError};
 use crate::random::Random;
 
 /// Key of the random stream for inputs that are no image.
 const STREAM: u64 = 0x713e;
+
+/// What a measurement says of how a model is run.
+pub fn setup(compute: Compute) -> Setup {
+    Setup {
+        device: "cpu".into(),
+        engine: compute.engine.name().into(),
+        precision: "f32".into(),
+        threads: compute.threads,
+    }
+}
 
 /// Times exactly what the official script times: the forward pass from values on the device to values on the device. Conversion to floating point
 /// comes before, clamping and rounding after.
@@ -55,7 +66,7 @@ impl Workload for TimedModel<'_> {
 
     fn run(&mut self, item: usize) -> Result<(), WorkloadError> {
         let prepared = self.prepared.as_ref().ok_or_else(|| format!("input {item} was not prepared"))?;
-        self.output = Some(self.upscaler.forward(prepared)?);
+        self.output = Some(self.upscaler.forward(prepared, self.output.take())?);
         Ok(())
     }
 

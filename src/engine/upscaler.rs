@@ -1,7 +1,6 @@
 //! From an 8-bit LR image to an 8-bit SR image, as the official script goes: divide, run, clamp, round.
 
-use super::EngineError;
-use super::reference::Network;
+use super::{Engine, EngineError, plan, reference};
 use crate::array::Array;
 use crate::graph::{Graph, Op};
 use crate::imaging::{self, RgbImage};
@@ -34,7 +33,23 @@ pub struct Upscaler {
 
 enum Kind {
     Bicubic,
-    Network { network: Box<Network<f32>>, data_range: f32 },
+    Network { network: Network, data_range: f32 },
+}
+
+/// A network bound by one of the engines.
+enum Network {
+    Plan(Box<plan::Network>),
+    Reference(Box<reference::Network<f32>>),
+}
+
+impl Network {
+    /// Floats to floats. `memory` is used again where the engine can.
+    fn forward(&self, lr: &Array<f32>, memory: Vec<f32>) -> Result<Array<f32>, EngineError> {
+        match self {
+            Self::Plan(network) => network.forward_into(lr, memory),
+            Self::Reference(network) => network.forward(lr),
+        }
+    }
 }
 
 impl Upscaler {
@@ -42,12 +57,16 @@ impl Upscaler {
     ///
     /// # Errors
     /// [`EngineError::Weight`] when a weight is missing or misshapen.
-    pub fn new(graph: &Graph, weights: &StateDict) -> Result<Self, EngineError> {
+    pub fn new(graph: &Graph, weights: &StateDict, engine: Engine) -> Result<Self, EngineError> {
         let bicubic = graph.nodes().iter().any(|node| matches!(node.op, Op::UpscaleBicubic { .. }));
         let kind = if bicubic {
             Kind::Bicubic
         } else {
-            let network = Box::new(Network::new(graph.clone(), weights)?);
+            let own = graph.clone();
+            let network = match engine {
+                Engine::Plan => Network::Plan(Box::new(plan::Network::new(own, weights)?)),
+                Engine::Reference => Network::Reference(Box::new(reference::Network::new(own, weights)?)),
+            };
             Kind::Network { network, data_range: graph.data_range() }
         };
         Ok(Self { kind, scale: graph.scale() })
@@ -57,10 +76,10 @@ impl Upscaler {
     ///
     /// # Errors
     /// [`UpscaleError::Load`] when the model needs weights and has none.
-    pub fn of_model(model: &Model) -> Result<Self, UpscaleError> {
+    pub fn of_model(model: &Model, engine: Engine) -> Result<Self, UpscaleError> {
         let none = StateDict::new();
         let weights = if model.graph.parameters().is_empty() { &none } else { model.weights()? };
-        Ok(Self::new(&model.graph, weights)?)
+        Ok(Self::new(&model.graph, weights, engine)?)
     }
 
     /// Upscaling factor.
@@ -76,14 +95,18 @@ impl Upscaler {
         }
     }
 
-    /// One forward pass: the part that the official script times.
+    /// One forward pass: the part that the official script times. The memory of a `previous` result that nobody needs any more is used again, as PyTorch's allocator does.
     ///
     /// # Errors
     /// [`UpscaleError`]
-    pub fn forward(&self, input: &Prepared) -> Result<Forwarded, UpscaleError> {
+    pub fn forward(&self, input: &Prepared, previous: Option<Forwarded>) -> Result<Forwarded, UpscaleError> {
         match (&self.kind, &input.0) {
             (Kind::Network { network, .. }, Input::Tensor(x)) => {
-                Ok(Forwarded(Output::Tensor(network.forward(x)?)))
+                let memory = match previous {
+                    Some(Forwarded(Output::Tensor(sr))) => sr.into_data(),
+                    _ => Vec::new(),
+                };
+                Ok(Forwarded(Output::Tensor(network.forward(x, memory)?)))
             }
             (_, Input::Image(image)) => {
                 Ok(Forwarded(Output::Image(imaging::upscale_bicubic(image, self.scale)?)))
@@ -119,8 +142,14 @@ impl Upscaler {
     /// # Errors
     /// [`UpscaleError`]
     pub fn upscale(&self, lr: &RgbImage) -> Result<RgbImage, UpscaleError> {
+        if let Kind::Network { network: Network::Plan(network), .. } = &self.kind
+            && let Some(sr) = network.upscale(lr)?
+        {
+            return Ok(sr);
+        }
+        // Also where the planned engine met a value that is not a number: this way names it.
         let prepared = self.prepare(lr);
-        self.finish(self.forward(&prepared)?)
+        self.finish(self.forward(&prepared, None)?)
     }
 }
 

@@ -12,9 +12,9 @@ use super::stage::{Stage, StageError, StageRecord, hash_of};
 use super::{reporting, stages};
 use crate::compliance;
 use crate::dataset;
-use crate::engine::EngineError;
 use crate::engine::equivalence;
 use crate::engine::upscaler::UpscaleError;
+use crate::engine::{Compute, EngineError};
 use crate::evaluate;
 use crate::fsio;
 use crate::imaging;
@@ -116,7 +116,8 @@ fn stage_names(settings: &RunSettings) -> Vec<&'static str> {
     ["data"].iter().chain(model).chain(&rest).copied().collect()
 }
 
-/// Walks the whole way in `run`, skipping stages whose inputs, settings and outputs are unchanged.
+/// Walks the whole way in `run`, skipping stages whose inputs, settings and outputs are unchanged. The engine is an input of every stage that runs models with it; the number of threads,
+/// which changes no result, is none.
 ///
 /// # Errors
 /// [`Error`]; everything finished before stays, and the next call goes on from there.
@@ -124,7 +125,7 @@ pub fn reproduce(
     run: &Path,
     data: &Path,
     settings: &RunSettings,
-    threads: usize,
+    compute: Compute,
     watcher: &mut dyn Watcher,
 ) -> Result<Reproduced, Error> {
     let _lock = RunLock::take(run)?;
@@ -135,7 +136,7 @@ pub fn reproduce(
         run,
         data,
         settings,
-        threads,
+        compute,
         machine: Machine::detect(),
         paper: Paper::built_in()?,
         folders,
@@ -196,7 +197,7 @@ struct Walk<'a> {
     run: &'a Path,
     data: &'a Path,
     settings: &'a RunSettings,
-    threads: usize,
+    compute: Compute,
     machine: Machine,
     paper: Paper,
     folders: Folders,
@@ -208,7 +209,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn all(&mut self) -> Result<(), Error> {
-        let (run, data, settings, threads) = (self.run, self.data, self.settings, self.threads);
+        let (run, data, settings, compute) = (self.run, self.data, self.settings, self.compute);
         // Data is looked at every time: it lies outside the run directory, where anyone may delete it.
         let start = Instant::now();
         self.watcher.stage_starts("data", 1, self.names.len());
@@ -274,22 +275,24 @@ impl Walk<'_> {
         })?;
 
         let inputs = self.with_hash(self.file_inputs(&[model_file.name()])?, "valid", valid_hash);
+        let inputs = self.with_engine(inputs);
         self.stage("evaluate", inputs, &["evaluation.json", "evaluation-bicubic.json", "sr"], |walk| {
-            stages::evaluate_both(run, &model_path, &valid_pairs, walk.watcher)
+            stages::evaluate_both(run, &model_path, &valid_pairs, compute.engine, walk.watcher)
         })?;
 
         let measure = toml::to_string(&settings.measure)?;
         let measured = self.with(self.file_inputs(&[model_file.name()])?, "measure", &measure);
+        let measured = self.with_engine(measured);
         let outputs = ["measurement.json", "clocks.jsonl", "measurement-ntire.json"];
         self.stage("measure", measured, &outputs, |walk| {
             let model = Model::from_file(&model_path)?;
             let (target, clocks) = (run.join("measurement.json"), run.join("clocks.jsonl"));
-            stages::measure_steady(&model, &settings.measure, threads, &target, &clocks)?;
-            stages::measure_ntire(&model, &walk.folders, threads, &run.join("measurement-ntire.json"))
+            stages::measure_steady(&model, &settings.measure, compute, &target, &clocks)?;
+            stages::measure_ntire(&model, &walk.folders, compute, &run.join("measurement-ntire.json"))
         })?;
 
         // The paper's own model, whatever the profile trains: counted, collapsed and measured for real, with weights nobody trained.
-        let inputs = self.with(BTreeMap::new(), "measure", &measure);
+        let inputs = self.with_engine(self.with(BTreeMap::new(), "measure", &measure));
         let outputs = [
             "paper-model/collapsed.safetensors",
             "paper-model/collapse.json",
@@ -304,7 +307,7 @@ impl Walk<'_> {
             stages::collapse_model(&expanded, &real, &collapsed, &folder.join("collapse.json"))?;
             let model = Model::from_file(&collapsed)?;
             let (target, clocks) = (folder.join("measurement.json"), folder.join("clocks.jsonl"));
-            stages::measure_steady(&model, &settings.measure, threads, &target, &clocks)
+            stages::measure_steady(&model, &settings.measure, compute, &target, &clocks)
         })?;
 
         let inputs = self.file_inputs(&["inspection.json", "evaluation.json", "measurement.json"])?;
@@ -352,6 +355,10 @@ impl Walk<'_> {
 
     fn with(&self, inputs: BTreeMap<String, String>, name: &str, text: &str) -> BTreeMap<String, String> {
         self.with_hash(inputs, name, fsio::sha256_hex(text.as_bytes()))
+    }
+
+    fn with_engine(&self, inputs: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        self.with(inputs, "engine", self.compute.engine.name())
     }
 
     fn with_hash(

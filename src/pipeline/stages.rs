@@ -6,16 +6,16 @@ use super::materials::{Folders, TrainingMaterial};
 use super::reproduce::{Error, Watcher};
 use super::settings::{MeasureSettings, ReleasedSettings};
 use crate::dataset::{self, LoadedPair, Pair};
-use crate::engine::EngineError;
 use crate::engine::equivalence;
-use crate::engine::timed::TimedModel;
+use crate::engine::timed::{TimedModel, setup};
 use crate::engine::upscaler::Upscaler;
+use crate::engine::{Compute, Engine, EngineError};
 use crate::evaluate::evaluate;
 use crate::fsio;
 use crate::graph::Graph;
 use crate::imaging;
 use crate::interrupt::Signal;
-use crate::measure::{self, Plan, Protocol, Setup, Subject};
+use crate::measure::{self, Plan, Protocol, Subject};
 use crate::metrics;
 use crate::models::{self, Architecture, Model};
 use crate::train::{self, Outcome, Progress, Stopped, Training};
@@ -55,7 +55,7 @@ pub(super) fn validation_psnr(
     weights: &StateDict,
     pairs: &[LoadedPair],
 ) -> Result<Option<f64>, EngineError> {
-    let upscaler = Upscaler::new(graph, weights)?;
+    let upscaler = Upscaler::new(graph, weights, Engine::default())?;
     let mut sum = 0.0;
     for pair in pairs {
         // A model that puts out something that is no image has no PSNR yet; training itself watches for that.
@@ -121,6 +121,7 @@ pub(super) fn evaluate_both(
     run: &Path,
     model: &Path,
     pairs: &[Pair],
+    engine: Engine,
     watcher: &mut dyn Watcher,
 ) -> Result<(), Error> {
     let model = Model::from_file(model)?;
@@ -133,7 +134,7 @@ pub(super) fn evaluate_both(
     for (model, save, file) in
         [(&model, Some(sr.as_path()), "evaluation.json"), (&bicubic, None, "evaluation-bicubic.json")]
     {
-        let upscaler = Upscaler::of_model(model)?;
+        let upscaler = Upscaler::of_model(model, engine)?;
         let name = model.identity.architecture.clone();
         let total = pairs.len() as u64;
         let mut done = 0;
@@ -155,19 +156,19 @@ pub(super) fn untrained(architecture: &str) -> Result<Model, Error> {
 pub(super) fn measure_steady(
     model: &Model,
     settings: &MeasureSettings,
-    threads: usize,
+    compute: Compute,
     target: &Path,
     clocks: &Path,
 ) -> Result<(), Error> {
     let baseline = untrained(BASELINE)?;
     let (candidate_upscaler, baseline_upscaler) =
-        (Upscaler::of_model(model)?, Upscaler::of_model(&baseline)?);
+        (Upscaler::of_model(model, compute.engine)?, Upscaler::of_model(&baseline, compute.engine)?);
     let mut candidate = TimedModel::on_size(&candidate_upscaler, settings.width, settings.height);
     let mut beside = TimedModel::on_size(&baseline_upscaler, settings.width, settings.height);
     let plan = Plan::new(Protocol::Steady, settings.budget_s)?;
     let outcome = measure::measure_here(
         &plan,
-        &setup(threads),
+        &setup(compute),
         Subject { model: model.identity.clone(), workload: &mut candidate },
         Some(Subject { model: baseline.identity.clone(), workload: &mut beside }),
     )?;
@@ -179,10 +180,10 @@ pub(super) fn measure_steady(
 pub(super) fn measure_ntire(
     model: &Model,
     folders: &Folders,
-    threads: usize,
+    compute: Compute,
     target: &Path,
 ) -> Result<(), Error> {
-    let upscaler = Upscaler::of_model(model)?;
+    let upscaler = Upscaler::of_model(model, compute.engine)?;
     let mut images = Vec::new();
     for path in dataset::list_images(&folders.valid.lr)?.images {
         images.push((dataset::lr_stem(&path, upscaler.scale())?, imaging::decode_file(&path)?.image));
@@ -190,11 +191,6 @@ pub(super) fn measure_ntire(
     let mut workload = TimedModel::on_images(&upscaler, images);
     let plan = Plan::new(Protocol::Ntire, Plan::DEFAULT_BUDGET.as_secs_f64())?;
     let subject = Subject { model: model.identity.clone(), workload: &mut workload };
-    let outcome = measure::measure_here(&plan, &setup(threads), subject, None)?;
+    let outcome = measure::measure_here(&plan, &setup(compute), subject, None)?;
     Ok(fsio::write_json(target, &outcome.measurement)?)
-}
-
-/// What the reference engine runs on.
-pub(super) fn setup(threads: usize) -> Setup {
-    Setup { device: "cpu".into(), engine: "reference".into(), precision: "f32".into(), threads }
 }

@@ -107,6 +107,19 @@ fn a_finished_run_does_nothing() {
 }
 
 #[test]
+fn another_engine_is_a_change() {
+    let place = Place::with_finished_run();
+    let ran = stages_run(&place.esr("reproduce --run run --engine reference"));
+    for stage in ["evaluate", "measure", "measure-paper"] {
+        assert!(ran.contains(&stage), "{stage} of {ran:?}");
+    }
+    for stage in ["data", "collapse", "inspect"] {
+        assert!(!ran.contains(&stage), "{stage} of {ran:?}");
+    }
+    assert_eq!(place.json("run/measurement.json")["engine"], "reference");
+}
+
+#[test]
 fn only_what_changed_is_done_again() {
     let place = Place::with_finished_run();
     let before = place.tree("run");

@@ -20,6 +20,7 @@ pub mod geometry;
 mod gradient;
 pub mod grouped;
 pub mod loss;
+pub mod peak;
 pub mod pointwise;
 pub mod pointwise_gradient;
 pub mod pool;

@@ -24,7 +24,7 @@ mod tests;
 mod training;
 mod weights;
 
-pub use breakdown::{Breakdown, StepCost};
+pub use breakdown::{Breakdown, StepCost, gflops};
 pub use network::Network;
 pub use plan::{Layout, Plan};
 pub use program::{Algorithm, Precision};

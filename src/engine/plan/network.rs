@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::breakdown::Breakdown;
 use super::kernels::{HostInput, HostOutput, scratch_floats};
@@ -13,11 +14,17 @@ use super::weights;
 use crate::array::Array;
 use crate::engine::EngineError;
 use crate::engine::cpu::geometry::Direction;
+use crate::engine::cpu::peak;
 use crate::engine::cpu::simd::Isa;
 use crate::engine::cpu::winograd::TILE;
 use crate::graph::{Graph, shapes};
 use crate::imaging::RgbImage;
+use crate::measure::Input;
+use crate::models::ModelIdentity;
 use crate::weights::StateDict;
+
+/// How long the machine's peak rate is looked for.
+const PEAK_TIME: Duration = Duration::from_millis(200);
 
 /// A network for inference.
 pub struct Network {
@@ -93,21 +100,22 @@ impl Network {
     /// [`EngineError::Input`] or [`EngineError::Shape`] when the batch does not go through the model, [`EngineError::Memory`] when it does not within
     /// the limit.
     pub fn forward(&self, lr: &Array<f32>) -> Result<Array<f32>, EngineError> {
-        let mut sr = Vec::new();
-        let shape = self.forward_into(lr, &mut sr)?;
-        Array::new(shape, sr).map_err(|_| self.input_error(lr.shape()))
+        self.forward_into(lr, Vec::new())
     }
 
-    /// [`Network::forward`] into memory that may be used again: `sr` gets as many values as the shape that is returned has.
+    /// [`Network::forward`] into memory that is there already: what a new allocation costs is a visible part of a pass.
     ///
     /// # Errors
     /// As for [`Network::forward`].
-    pub fn forward_into(&self, lr: &Array<f32>, sr: &mut Vec<f32>) -> Result<[usize; 4], EngineError> {
-        let &[images, channels, height, width] = lr.shape() else { return Err(self.input_error(lr.shape())) };
+    pub fn forward_into(&self, lr: &Array<f32>, memory: Vec<f32>) -> Result<Array<f32>, EngineError> {
+        let &[images, channels, height, width] = lr.shape() else {
+            return Err(self.input_error(lr.shape()));
+        };
         if channels != self.channels || images == 0 {
             return Err(self.input_error(lr.shape()));
         }
         let [sr_channels, sr_height, sr_width] = self.output([height, width])?;
+        let mut sr = memory;
         sr.resize(images * sr_channels * sr_height * sr_width, 0.0);
         let mut state = self.lock();
         match self.way(&mut state, [images, height, width])? {
@@ -141,7 +149,7 @@ impl Network {
                 }
             }
         }
-        Ok([images, sr_channels, sr_height, sr_width])
+        Array::new([images, sr_channels, sr_height, sr_width], sr).map_err(|_| self.input_error(lr.shape()))
     }
 
     /// The 8-bit SR image of an 8-bit LR image: divided, run, clamped and rounded half to even as the official script does, in one pass. `None` when
@@ -189,28 +197,38 @@ impl Network {
             .and_then(Result::ok))
     }
 
-    /// Where the time of a forward pass goes: the median over `runs` of what the threads spent on each step.
+    /// Where the time of a forward pass of an input of `width` x `height` goes: what the threads spent on each step in each of `runs` runs. `model` is
+    /// whose network this is.
     ///
     /// # Errors
     /// As for [`Network::forward`].
-    pub fn breakdown(&self, lr: &Array<f32>, runs: usize) -> Result<Breakdown, EngineError> {
-        self.forward(lr)?;
+    pub fn breakdown(
+        &self,
+        model: ModelIdentity,
+        [width, height]: [usize; 2],
+        runs: usize,
+    ) -> Result<Breakdown, EngineError> {
+        // Any values take the same time, unless they are denormal.
+        let lr = Array::filled([1, self.channels, height, width], self.graph.data_range() / 2.0);
+        let mut sr = Array::filled(self.output([height, width])?, 0.0f32);
+        let input = HostInput::Planes(lr.data().as_ptr());
+        let output = HostOutput::Planes(sr.data_mut().as_mut_ptr());
         let mut state = self.lock();
-        let State { arena, ready: Some(([images, ..], _, ready)), .. } = &mut *state else {
+        // The plan is made, and memory is mapped, before anything is timed.
+        // SAFETY: both have the image's size.
+        unsafe { self.run(&mut state, [1, height, width], Layout::Fast, input, output) }?;
+        let State { arena, ready: Some((_, _, ready)), .. } = &mut *state else {
             return Err(self.input_error(lr.shape()));
         };
-        let mut sr = vec![0.0f32; *images * ready.plan.output.iter().product::<usize>()];
-        let mut breakdown = Breakdown::of(&ready.plan, self.isa);
+        let mut breakdown = Breakdown::of(&ready.plan, self.isa, model, Input::Size { width, height });
         for _ in 0..runs {
             let times = StepTimes::of(&ready.plan);
-            let (input, output) =
-                (HostInput::Planes(lr.data().as_ptr()), HostOutput::Planes(sr.as_mut_ptr()));
-            let start = std::time::Instant::now();
-            // SAFETY: as in `forward`, which has just made the plan for this shape.
+            let start = Instant::now();
+            // SAFETY: as above.
             unsafe { ready.run(arena, input, output, None, Some(&times)) };
             breakdown.add(start.elapsed(), times.thread_ms());
         }
-        Ok(breakdown)
+        Ok(breakdown.finish(peak::gflops(self.isa, PEAK_TIME)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
