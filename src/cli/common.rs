@@ -32,6 +32,9 @@ pub struct MachineArgs {
     /// Threads to compute with [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Keep each thread on a processor of its own (Linux)
+    #[arg(long)]
+    pub pin_threads: bool,
     /// Number format to compute in
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub precision: Precision,
@@ -87,8 +90,7 @@ impl MachineArgs {
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
         prepare_process();
-        // The pool may exist already when a subcommand runs another one's steps; it then has the same size.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        super::threads::start(threads, self.pin_threads)?;
         Ok(threads)
     }
 }
@@ -174,6 +176,33 @@ pub fn interrupted(signal: Signal, what_next: &str) -> CliError {
     CliError::new(exit, anyhow::anyhow!("stopped by {name}; {what_next}"))
 }
 
+/// An amount of memory on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemorySize {
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl FromStr for MemorySize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+        let unit: usize = match &text[digits.len()..] {
+            "" => 1,
+            "K" | "KiB" => 1 << 10,
+            "M" | "MiB" => 1 << 20,
+            "G" | "GiB" => 1 << 30,
+            _ => 0,
+        };
+        let bytes = digits.parse().ok().and_then(|number: usize| number.checked_mul(unit));
+        match bytes {
+            Some(bytes) if bytes > 0 => Ok(Self { bytes }),
+            _ => Err("expected a number of bytes, or one with K, M or G, e.g. 512M".into()),
+        }
+    }
+}
+
 /// A size on the command line: width × height in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -207,6 +236,11 @@ mod tests {
         assert_eq!("cuda:3".parse(), Ok(Device::Cuda(3)));
         assert!("cuda".parse::<Device>().is_err());
         assert_eq!("510x339".parse(), Ok(Size { width: 510, height: 339 }));
+        assert_eq!("512M".parse(), Ok(MemorySize { bytes: 512 << 20 }));
+        assert_eq!("4096".parse(), Ok(MemorySize { bytes: 4096 }));
+        for wrong in ["", "M", "-1", "0G", "3T", "99999999999999999999", "1.5G"] {
+            assert!(wrong.parse::<MemorySize>().is_err(), "{wrong}");
+        }
         for wrong in ["510", "0x3", "ax3", "3x", "99999x1"] {
             assert!(wrong.parse::<Size>().is_err(), "{wrong}");
         }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use super::common::{ComputeArgs, note, progress_bar};
+use super::common::{ComputeArgs, MemorySize, note, progress_bar};
 use super::{CliError, output};
 use crate::dataset;
 use crate::engine::Engine;
@@ -27,6 +27,9 @@ pub struct Args {
     /// Also save the SR images there, as PNG
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
+    /// Memory for the model's values, e.g. 512M: larger images are computed in parts, with the same result [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<MemorySize>,
     /// Where and how to compute.
     #[command(flatten)]
     pub compute: ComputeArgs,
@@ -39,7 +42,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), CliError> {
     let compute = args.compute.checked()?;
     let model = Model::load(&args.model)?;
-    let upscaler = upscaler(&model, compute.engine)?;
+    let upscaler = upscaler(&model, compute.engine, args.memory_limit)?;
     let list = dataset::pair_folders(&args.lr, &args.hr, upscaler.scale())?;
     for path in &list.ignored {
         note(&format!("note: `{}` is no image by its name and is left out", path.display()));
@@ -66,11 +69,20 @@ pub fn run(args: Args) -> Result<(), CliError> {
 }
 
 /// A loaded model ready to upscale; what was remarkable about its file is said.
-pub(super) fn upscaler(model: &Model, engine: Engine) -> Result<Upscaler, CliError> {
+pub(super) fn upscaler(
+    model: &Model,
+    engine: Engine,
+    limit: Option<MemorySize>,
+) -> Result<Upscaler, CliError> {
+    if limit.is_some() && engine != Engine::Plan {
+        return Err(CliError::usage(
+            "--memory-limit needs --engine plan: the reference engine computes whole images only",
+        ));
+    }
     for text in &model.notes {
         note(&format!("note: {text}"));
     }
-    Ok(Upscaler::of_model(model, engine)?)
+    Ok(Upscaler::of_model(model, engine)?.with_memory_limit(limit.map(|limit| limit.bytes)))
 }
 
 fn render(evaluation: &Evaluation) -> String {

@@ -12,6 +12,7 @@ pub mod output;
 pub mod package;
 pub mod report;
 pub mod reproduce;
+mod threads;
 pub mod train;
 pub mod upscale;
 pub mod validate;

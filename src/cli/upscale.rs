@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::common::{ComputeArgs, note, progress_bar};
+use super::common::{ComputeArgs, MemorySize, note, progress_bar};
 use super::evaluate::upscaler;
 use super::{CliError, output};
 use crate::models::Model;
@@ -22,6 +22,9 @@ pub struct Args {
     /// LR images (PNG or BMP), or folders of them
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
+    /// Memory for the model's values, e.g. 512M: larger images are computed in parts, with the same result [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<MemorySize>,
     /// Where and how to compute.
     #[command(flatten)]
     pub compute: ComputeArgs,
@@ -31,7 +34,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), CliError> {
     let compute = args.compute.checked()?;
     let model = Model::load(&args.model)?;
-    let upscaler = upscaler(&model, compute.engine)?;
+    let upscaler = upscaler(&model, compute.engine, args.memory_limit)?;
     let mut outputs: BTreeMap<String, PathBuf> = BTreeMap::new();
     for input in &args.inputs {
         let images = match input.is_dir() {

@@ -82,6 +82,20 @@ impl Upscaler {
         Ok(Self::new(&model.graph, weights, engine)?)
     }
 
+    /// The same in at most about `bytes` of memory for the model's values: larger images are computed in parts, with the same bits. Only the planned
+    /// engine can; `None` for no limit.
+    #[must_use]
+    pub fn with_memory_limit(mut self, bytes: Option<usize>) -> Self {
+        self.kind = match self.kind {
+            Kind::Network { network: Network::Plan(network), data_range } => Kind::Network {
+                network: Network::Plan(Box::new(network.with_memory_limit(bytes))),
+                data_range,
+            },
+            other => other,
+        };
+        self
+    }
+
     /// Upscaling factor.
     pub fn scale(&self) -> usize {
         self.scale

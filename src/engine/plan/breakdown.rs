@@ -159,7 +159,7 @@ fn algorithm(operation: &Operation) -> Option<Algorithm> {
 }
 
 /// What a step computes, for people.
-fn name(operation: &Operation) -> String {
+pub(super) fn name(operation: &Operation) -> String {
     use crate::engine::cpu::geometry::Direction;
     match operation {
         Operation::Conv { conv, direction, .. } => {

@@ -7,6 +7,7 @@
 mod algorithm;
 mod bind;
 mod breakdown;
+mod dump;
 mod executor;
 mod kernels;
 mod lower;

@@ -10,6 +10,15 @@ pub enum Precision {
     F32,
 }
 
+impl Precision {
+    /// Its name in dumps and artefacts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+        }
+    }
+}
+
 /// The position of a buffer in its program.
 pub(super) type BufferId = usize;
 

@@ -174,3 +174,12 @@ fn a_memory_limit_does_not_change_a_bit() {
         assert!(network().with_memory_limit(Some(1000)).forward(&lr).is_err());
     }
 }
+
+/// What a plan is, whole: fused activations, free splits and concatenations, the residual written over its operand, a wave's lags and its few rows.
+#[test]
+fn a_plan_reads_like_this() {
+    let graph = graph("imdn:blocks=1,channels=32,distilled=16");
+    insta::assert_snapshot!("inference", Plan::inference(&graph, [1, 256, 96], Layout::Fast).unwrap());
+    let training = Plan::training(&crate::graph::backward(&graph).unwrap(), [2, 16, 16]).unwrap();
+    insta::assert_snapshot!("training", training);
+}
