@@ -169,7 +169,9 @@ fn of_load(error: &LoadError) -> ExitCode {
 fn of_engine(error: &EngineError) -> ExitCode {
     match error {
         EngineError::Shape(_) | EngineError::Input { .. } | EngineError::Weight { .. } => ExitCode::Data,
-        EngineError::Unsupported { .. } | EngineError::Backward(_) => ExitCode::Usage,
+        EngineError::Unsupported { .. } | EngineError::Backward(_) | EngineError::Memory { .. } => {
+            ExitCode::Usage
+        }
         EngineError::Candle(_) => ExitCode::Internal,
     }
 }

@@ -69,6 +69,21 @@ pub enum EngineError {
         /// Channels the model takes.
         channels: usize,
     },
+    /// The image does not fit into the memory that may be used.
+    #[error(
+        "an LR image of {width}x{height} pixels needs {needed_bytes} bytes of memory for the model's values even in the smallest parts, and \
+         the limit is {limit_bytes}: raise the limit, or cut the image"
+    )]
+    Memory {
+        /// LR width in pixels.
+        width: usize,
+        /// LR height in pixels.
+        height: usize,
+        /// What the least way takes.
+        needed_bytes: usize,
+        /// What may be used.
+        limit_bytes: usize,
+    },
     /// The engine cannot run an operation.
     #[error("the {engine} engine does not run `{op}`")]
     Unsupported {

@@ -23,6 +23,8 @@ pub(super) enum Mode {
 /// Lowers a graph for a batch of LR images. `roots` are the nodes whose values are wanted; of the value of the graph's output only its image
 /// (when inferring) or its loss (when training) leaves the program.
 ///
+/// Images may be strips of images `part_of` pixels wide: algorithms are chosen as for those, so that the bits are the same.
+///
 /// # Errors
 /// [`EngineError::Shape`] when the images do not go through the model, [`EngineError::Unsupported`] for what a plan does not run.
 pub(super) fn lower(
@@ -30,12 +32,15 @@ pub(super) fn lower(
     mode: Mode,
     roots: &[NodeId],
     [batch, height, width]: [usize; 3],
+    part_of: usize,
 ) -> Result<Program, EngineError> {
     let shapes = shapes(graph, width, height)?;
     let readers = Readers::of(graph, roots, &shapes);
     let mut lowering = Lowering {
         graph,
         mode,
+        width,
+        part_of,
         values: vec![Pieces::new(); graph.nodes().len()],
         writer: Vec::new(),
         program: Program { batch, steps: Vec::new(), buffers: Vec::new() },
@@ -56,6 +61,9 @@ pub(super) fn lower(
 struct Lowering<'a> {
     graph: &'a Graph,
     mode: Mode,
+    /// Width of the LR images, and of those that they are part of.
+    width: usize,
+    part_of: usize,
     shapes: Vec<[usize; 3]>,
     readers: Readers,
     /// Where the value of each node lies.
@@ -193,6 +201,7 @@ impl Lowering<'_> {
     fn convolution(&mut self, index: usize, conv: &Conv2d, direction: Direction) -> Pieces {
         let name = self.graph.nodes()[index].name.clone();
         let [_, height, width] = self.shapes[index];
+        let width = if width == self.width { self.part_of } else { width };
         let algorithm = choose(conv, direction, [height, width]);
         if self.mode == Mode::Train {
             self.program.steps.push(Step {

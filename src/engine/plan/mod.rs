@@ -17,6 +17,7 @@ mod program;
 mod readers;
 mod run;
 mod stages;
+mod strips;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,6 @@ mod weights;
 
 pub use breakdown::{Breakdown, StepCost, gflops};
 pub use network::Network;
-pub use plan::Plan;
+pub use plan::{Layout, Plan};
 pub use program::{Algorithm, Precision};
 pub use training::Trainer;

@@ -226,10 +226,16 @@ fn is_winograd(step: &Step) -> bool {
     matches!(step.operation, Operation::Conv { algorithm: Algorithm::Winograd, .. })
 }
 
+/// Rows of output that one task works on where rows need no order.
 fn rows_of_task(step: &Step, width: usize) -> usize {
-    match is_winograd(step) {
-        true => band_rows(width),
-        false => (PIXELS / width.max(1)).max(1),
+    /// Columns of tiles of a narrow image: one register tile of them fills the vectors' registers.
+    const NARROW: usize = 6;
+    if !is_winograd(step) {
+        return (PIXELS / width.max(1)).max(1);
+    }
+    match width.div_ceil(TILE) {
+        across if (NARROW..TILES).contains(&across) => TILES / NARROW * TILE,
+        _ => band_rows(width),
     }
 }
 
@@ -239,9 +245,11 @@ fn columns_of_task(step: &Step, rows: (usize, usize), width: usize) -> Vec<(usiz
         return vec![(0, width)];
     }
     let (down, across) = ((rows.1 - rows.0).div_ceil(TILE), width.div_ceil(TILE));
-    let parts = (down * across).div_ceil(TILES).min(across).max(1);
-    let cut = |part: usize| (across * part / parts * TILE).min(width);
-    (0..parts).map(|part| (cut(part), if part + 1 == parts { width } else { cut(part + 1) })).collect()
+    // Full register tiles first: what is left over goes into the last task.
+    let most = (TILES / down).max(1);
+    let parts = across.div_ceil(most);
+    let cut = |part: usize| if part == parts { width } else { part * most * TILE };
+    (0..parts).map(|part| (cut(part), cut(part + 1))).collect()
 }
 
 /// `0..length` in ranges of `step`.

@@ -1,11 +1,12 @@
 //! The planned engine against the reference.
 
-use super::{Network, Plan, Trainer};
+use super::{Layout, Network, Plan, Trainer};
 use crate::array::Array;
 use crate::engine::cpu::simd::Isa;
-use crate::engine::reference;
+use crate::engine::{EngineError, reference};
+use crate::graph::Graph;
 use crate::graph::fold::Named;
-use crate::graph::{Graph, backward};
+use crate::imaging::RgbImage;
 use crate::models::Architecture;
 use crate::random::Random;
 use crate::train::kaiming_uniform;
@@ -122,12 +123,54 @@ fn threads_do_not_change_a_bit() {
     }
 }
 
-/// A wave keeps inner values in a few bands: the arena is far smaller than all values together.
+/// A wave keeps inner values in a few bands: the arena is far smaller than all values together, and a streaming plan's hardly grows with the height.
 #[test]
 fn a_wave_needs_little_memory() {
-    let graph = graph("imdn:blocks=2");
-    let plan = Plan::inference(&graph, [1, 256, 256]).unwrap();
-    let value = 256 * 256 * 64 * 4;
-    assert!(plan.arena_bytes() < 4 * value, "{}", plan.arena_bytes() / value);
-    let _ = backward(&graph).unwrap();
+    let graph = graph("imdn:blocks=1");
+    let bytes = |height, layout| Plan::inference(&graph, [1, height, 256], layout).unwrap().arena_bytes();
+    let value = 512 * 256 * 64 * 4;
+    assert!(bytes(512, Layout::Fast) < 3 * value);
+    let streaming = Layout::Streaming { part_of: 256 };
+    assert!(bytes(512, streaming) < value);
+    assert_eq!(bytes(512, streaming), bytes(2048, streaming));
+}
+
+/// Strips give the same bits, also where they end inside a tile of the image's right border, and a limit that nothing fits into is an error.
+#[test]
+fn a_memory_limit_does_not_change_a_bit() {
+    for (text, size) in [
+        ("imdn:blocks=1,channels=16,distilled=4", (37, 203)),
+        ("imdn:blocks=2,channels=8,distilled=3", (50, 90)),
+    ] {
+        let graph = graph(text);
+        let weights = kaiming_uniform(&graph, 4);
+        let lr = uniform([2, 3, size.0, size.1], 5);
+        let network = || Network::new(graph.clone(), &weights).unwrap();
+        let whole = network().forward(&lr).unwrap();
+        let bytes = lr.map(|&value| (value * 255.0) as u8);
+        let pixels: Vec<u8> = (0..size.0 * size.1)
+            .flat_map(|at| [at, size.0 * size.1 + at, 2 * size.0 * size.1 + at])
+            .map(|at| bytes.data()[at])
+            .collect();
+        let image = RgbImage::new(size.1, size.0, pixels).unwrap();
+        let upscaled = network().upscale(&image).unwrap().unwrap();
+        let fast = Plan::inference(&graph, [2, size.0, size.1], Layout::Fast).unwrap().arena_bytes();
+        let mut different = std::collections::BTreeSet::new();
+        for part in 1..12 {
+            let limited = network().with_memory_limit(Some(fast * part / 10));
+            match limited.forward(&lr) {
+                Ok(sr) => assert!(sr == whole, "{text} {part}"),
+                Err(EngineError::Memory { needed_bytes, limit_bytes, .. }) => {
+                    assert!(needed_bytes > limit_bytes)
+                }
+                Err(other) => panic!("{other}"),
+            }
+            if let Ok(sr) = limited.upscale(&image) {
+                assert!(sr.unwrap() == upscaled, "{text} {part}");
+            }
+            different.insert(limited.forward(&lr).is_ok());
+        }
+        assert!(different.contains(&true));
+        assert!(network().with_memory_limit(Some(1000)).forward(&lr).is_err());
+    }
 }
