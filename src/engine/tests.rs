@@ -44,8 +44,8 @@ fn released_models_give_the_official_outputs() {
             let stored = Golden::open(&expected.with_extension("safetensors")).array::<f32>("sr");
             let input = to_nchw(&[&lr], 1.0);
             let forwards = [planned.forward(&input).unwrap(), network.forward(&input).unwrap()];
-            // Measured: 1.1e-6 with the reference. The summation order differs from PyTorch's, whose own distance from f64 is 6.6e-7. Winograd's transforms round more.
-            for ((sr, engine), bound) in forwards.iter().zip(ENGINES).zip([2e-5, 3.5e-6]) {
+            // Measured: 1.7e-6 and 1.1e-6. The summation order differs from PyTorch's, whose own distance from f64 is 6.6e-7.
+            for ((sr, engine), bound) in forwards.iter().zip(ENGINES).zip([5e-6, 3.5e-6]) {
                 let (&[_, height, width], &[_, _, _, full]) = (stored.shape(), sr.shape()) else {
                     panic!("shapes")
                 };
@@ -62,12 +62,7 @@ fn released_models_give_the_official_outputs() {
                 let apart = found.pixels().iter().zip(expected.pixels()).filter(|(a, b)| a != b);
                 let apart: Vec<u8> = apart.map(|(&a, &b)| a.abs_diff(b)).collect();
                 // Float sums in another order round a few values to the other side.
-                let most = match engine {
-                    Engine::Plan => found.pixels().len() / 1000,
-                    Engine::Reference => 16,
-                };
-                eprintln!("{case} {name} {}: {} of {}", engine.name(), apart.len(), found.pixels().len());
-                assert!(apart.len() <= most && apart.iter().all(|&d| d == 1), "{case} {name}: {apart:?}");
+                assert!(apart.len() <= 16 && apart.iter().all(|&d| d == 1), "{case} {name}: {apart:?}");
             }
         }
     }
