@@ -7,6 +7,7 @@ use indicatif::ProgressBar;
 
 use super::common::{ComputeArgs, interrupted, note, progress_bar};
 use super::{CliError, output};
+use crate::engine::Engine;
 use crate::interrupt::Interrupt;
 use crate::pipeline::{self, Profile, RunSettings, Watcher, reproduce};
 use crate::report;
@@ -52,7 +53,9 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let start = Instant::now();
     note(&format!("esr reproduce, {origin}: {}", settings.summary));
     let mut lines = Lines { signals: Interrupt::install()?, bar: TrainingBar::new(), stage: None };
-    let result = reproduce(&run, &args.data, &settings, compute.threads, &mut lines);
+    // TODO(engine): `compute.engine`, once there.
+    let engine = Engine::default();
+    let result = reproduce(&run, &args.data, &settings, compute.threads, engine, &mut lines);
     lines.bar.finish();
     lines.clear();
     let reproduced = match result {

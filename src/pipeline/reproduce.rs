@@ -12,9 +12,9 @@ use super::stage::{Stage, StageError, StageRecord, hash_of};
 use super::{reporting, stages};
 use crate::compliance;
 use crate::dataset;
-use crate::engine::EngineError;
 use crate::engine::equivalence;
 use crate::engine::upscaler::UpscaleError;
+use crate::engine::{Engine, EngineError};
 use crate::evaluate;
 use crate::fsio;
 use crate::imaging;
@@ -125,6 +125,7 @@ pub fn reproduce(
     data: &Path,
     settings: &RunSettings,
     threads: usize,
+    engine: Engine,
     watcher: &mut dyn Watcher,
 ) -> Result<Reproduced, Error> {
     let _lock = RunLock::take(run)?;
@@ -136,6 +137,7 @@ pub fn reproduce(
         data,
         settings,
         threads,
+        engine,
         machine: Machine::detect(),
         paper: Paper::built_in()?,
         folders,
@@ -197,6 +199,7 @@ struct Walk<'a> {
     data: &'a Path,
     settings: &'a RunSettings,
     threads: usize,
+    engine: Engine,
     machine: Machine,
     paper: Paper,
     folders: Folders,
@@ -236,13 +239,15 @@ impl Walk<'_> {
         if let Some(training) = &settings.training {
             let inputs = BTreeMap::from([
                 ("settings".to_owned(), fsio::sha256_hex(training.to_toml().as_bytes())),
+                ("engine".to_owned(), fsio::sha256_hex(self.engine.name().as_bytes())),
                 ("train".to_owned(), train_hash),
                 ("valid".to_owned(), valid_hash.clone()),
             ]);
             self.stage("train", inputs, &["model.safetensors", "train/metrics.jsonl"], |walk| {
                 let material = super::load_training(settings, data, SCALE)?;
                 let signals = walk.watcher.interrupted();
-                stages::train_model(run, training, &material, walk.watcher.training(), &|| signals.signal())?;
+                let (engine, stop) = (walk.engine, || signals.signal());
+                stages::train_model(run, training, &material, engine, walk.watcher.training(), &stop)?;
                 Ok(())
             })?;
             let inputs = self.file_inputs(&["model.safetensors"])?;

@@ -6,10 +6,10 @@ use super::materials::{Folders, TrainingMaterial};
 use super::reproduce::{Error, Watcher};
 use super::settings::{MeasureSettings, ReleasedSettings};
 use crate::dataset::{self, LoadedPair, Pair};
-use crate::engine::EngineError;
 use crate::engine::equivalence;
 use crate::engine::timed::TimedModel;
 use crate::engine::upscaler::Upscaler;
+use crate::engine::{Engine, EngineError};
 use crate::evaluate::evaluate;
 use crate::fsio;
 use crate::graph::Graph;
@@ -33,12 +33,13 @@ pub fn train_model(
     run: &Path,
     settings: &train::Settings,
     material: &TrainingMaterial,
+    engine: Engine,
     progress: &mut dyn Progress,
     interrupted: &dyn Fn() -> Option<Signal>,
 ) -> Result<Outcome, Error> {
     let folder = train::folder(run);
     let images_sha256 = dataset::images_sha256(&material.train);
-    let training = Training { settings, images: &material.train, images_sha256, folder: &folder };
+    let training = Training { settings, images: &material.train, images_sha256, folder: &folder, engine };
     let mut validate = |graph: &Graph, weights: &StateDict| validation_psnr(graph, weights, &material.valid);
     let outcome = train::train(&training, &mut validate, progress, interrupted)?;
     if let Stopped::Interrupted(signal) = outcome.stopped {
