@@ -137,12 +137,14 @@ fn the_collapsed_model_is_pytorchs() {
     assert_within("gradients", worst, GRADIENT_F32);
 }
 
-/// Bounds for f32 against PyTorch, about three times what was measured: 4.2e-7 for the output, 6e-8 for the loss, 1.0e-6 of the tensor's largest value
-/// for gradients and moments, 1.1e-7 for weights, 5.4e-7 for the output after ten steps. PyTorch itself is as far from f64: 3.3e-7, 7.7e-7, 1.1e-7.
+/// Bounds for f32 against PyTorch, about three times what was measured with either engine: 3.9e-7 for the output, 7e-8 for the loss, 1.0e-6 of the
+/// tensor's largest value for gradients and moments, 2.7e-7 for weights (1.1e-7 with the reference engine: Adam's first steps have the size of the
+/// rate however small the gradient, so a tiny one's rounding shows in full), 5.4e-7 for the output after ten steps. PyTorch itself is as far from
+/// f64: 3.3e-7, 7.7e-7, 1.1e-7.
 const FORWARD_F32: f64 = 1.3e-6;
 const LOSS_F32: f64 = 2e-7;
 const GRADIENT_F32: f64 = 3e-6;
-const WEIGHTS_F32: f64 = 3e-7;
+const WEIGHTS_F32: f64 = 8e-7;
 const AFTER_10_F32: f64 = 1.5e-6;
 
 #[test]
@@ -311,7 +313,7 @@ fn psnr_db(graph: &Graph, weights: &Named<f32>, pair: &LoadedPair) -> f64 {
     -10.0 * (squares.sum::<f64>() / hr.len() as f64).log10()
 }
 
-/// The demo's model, 300 steps of a small batch with the demo's rates: what differs in rounding stays small.
+/// The demo's model, 300 steps of a small batch with the demo's rates: what differs in rounding stays small. Measured: 27.5696 dB, 1.4e-6 dB apart.
 #[test]
 fn engines_train_to_the_same_quality() {
     let stage = StageSettings {
