@@ -10,12 +10,11 @@ use esr::array::Array;
 use esr::dataset::demo::{Split, generate};
 use esr::engine::Engine;
 use esr::engine::upscaler::Upscaler;
-use esr::graph::collapse;
 use esr::imaging::{Border, downscale, encode_png};
 use esr::measure::{Machine, Summary};
 use esr::metrics;
 use esr::models::Architecture;
-use esr::train::{Batch, gradients, kaiming_uniform};
+use esr::train::{Adam, AdamSettings, Batch, Flat, Stepper, TrainOn, kaiming_uniform};
 
 /// Each path is repeated for at least this long and this often.
 const AT_LEAST: Duration = Duration::from_secs(3);
@@ -41,18 +40,19 @@ fn time(what: &str, mut run: impl FnMut() -> Result<(), Box<dyn Error>>) -> Resu
     Ok(())
 }
 
-fn step(architecture: &str, batch: usize, patch: usize) -> Result<(), Box<dyn Error>> {
+fn step(engine: Engine, architecture: &str, batch: usize, patch: usize) -> Result<(), Box<dyn Error>> {
     let graph = architecture.parse::<Architecture>()?.graph()?;
-    let collapsed = collapse(&graph);
-    let weights = kaiming_uniform(&graph, 1);
+    let mut stepper = Stepper::new(engine, &graph, TrainOn::Folded)?;
+    let mut weights = Flat::of(&kaiming_uniform(&graph, 1));
+    let mut adam = Adam::new(AdamSettings::default(), &weights);
     let batch = Batch {
         lr: Array::filled([batch, 3, patch, patch], 0.5),
         hr: Array::filled([batch, 3, 4 * patch, 4 * patch], 0.25),
         padded_patches: 0,
     };
-    let shape = batch.lr.shape().to_vec();
-    time(&format!("training step, reference engine, folded: {architecture} on {shape:?}"), || {
-        gradients(&graph, Some(&collapsed), &weights, &batch)?;
+    let (engine, shape) = (engine.name(), batch.lr.shape().to_vec());
+    time(&format!("training step, {engine} engine, folded: {architecture} on {shape:?}"), || {
+        stepper.step(&mut weights, &mut adam, &batch, 1e-6)?;
         Ok(())
     })
 }
@@ -89,6 +89,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             })?;
         }
     }
-    step("imdn:blocks=2,channels=16,distilled=4,branches=1x1", 16, 24)?;
-    step("imdn:blocks=7,branches=1x1", 4, 64)
+    for engine in [Engine::Plan, Engine::Reference] {
+        step(engine, "imdn:blocks=2,channels=16,distilled=4,branches=1x1", 16, 24)?;
+        step(engine, "imdn:blocks=7,branches=1x1", 4, 64)?;
+    }
+    Ok(())
 }

@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let model = untrained(Model::load(&model)?);
             let input = npy::read(&input)?;
             let work: Box<dyn Work> = match (work, target) {
-                (WorkKind::Train, Some(target)) => Box::new(Train::new(model, input, npy::read(&target)?)?),
+                (WorkKind::Train, Some(target)) => Box::new(Train::new(&model, input, npy::read(&target)?)?),
                 _ => Box::new(Infer::new(&model, input)?),
             };
             protocol::serve(work, threads)

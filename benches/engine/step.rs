@@ -30,7 +30,7 @@ const AT_LEAST: Duration = Duration::from_secs(5);
 pub(crate) fn time() -> Result<Value, Box<dyn Error>> {
     let model = untrained(Model::load(MODEL)?);
     let mut train =
-        Train::new(model, noise([BATCH, 3, PATCH, PATCH]), noise([BATCH, 3, SCALE * PATCH, SCALE * PATCH]))?;
+        Train::new(&model, noise([BATCH, 3, PATCH, PATCH]), noise([BATCH, 3, SCALE * PATCH, SCALE * PATCH]))?;
     for _ in 0..WARM_UP {
         train.run()?;
     }

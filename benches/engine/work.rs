@@ -3,14 +3,13 @@
 use std::error::Error;
 
 use esr::array::Array;
-use esr::engine::reference::Network;
-use esr::graph::{Collapsed, Graph, collapse};
+use esr::engine::Engine;
+use esr::engine::plan::Network;
 use esr::models::Model;
-use esr::train::{Adam, AdamSettings, Batch, gradients};
-use esr::weights::StateDict;
+use esr::train::{Adam, AdamSettings, Batch, Flat, Stepper, TrainOn};
 
 /// The engine under test, as results name it.
-pub(crate) const ENGINE: &str = "reference";
+pub(crate) const ENGINE: &str = "plan";
 
 /// Learning rate of the timed training steps. The peers use the same, so that losses can be compared step by step.
 const LEARNING_RATE: f64 = 2e-4;
@@ -31,7 +30,7 @@ pub(crate) trait Work {
 
 /// One forward pass, always of the same images.
 pub(crate) struct Infer {
-    network: Network<f32>,
+    network: Network,
     lr: Array<f32>,
 }
 
@@ -48,23 +47,21 @@ impl Work for Infer {
     }
 }
 
-/// One training step after the other, always on the same batch; the graph is folded as `esr train` does by default.
+/// One training step after the other, always on the same batch, as `esr train` makes them; the graph is folded, which is its default.
 pub(crate) struct Train {
-    graph: Graph,
-    collapsed: Collapsed,
-    weights: StateDict,
+    stepper: Stepper,
+    weights: Flat,
     adam: Adam,
     batch: Batch,
 }
 
 impl Train {
     /// Starts from the model's weights.
-    pub(crate) fn new(model: Model, lr: Array<f32>, hr: Array<f32>) -> Result<Self, Box<dyn Error>> {
-        let weights = model.weights()?.clone();
+    pub(crate) fn new(model: &Model, lr: Array<f32>, hr: Array<f32>) -> Result<Self, Box<dyn Error>> {
+        let weights = Flat::of(model.weights()?);
         Ok(Self {
-            collapsed: collapse(&model.graph),
+            stepper: Stepper::new(Engine::Plan, &model.graph, TrainOn::Folded)?,
             adam: Adam::new(AdamSettings::default(), &weights),
-            graph: model.graph,
             weights,
             batch: Batch { lr, hr, padded_patches: 0 },
         })
@@ -73,8 +70,10 @@ impl Train {
 
 impl Work for Train {
     fn run(&mut self) -> Result<Product, Box<dyn Error>> {
-        let result = gradients(&self.graph, Some(&self.collapsed), &self.weights, &self.batch)?;
-        self.adam.update(&mut self.weights, &result.gradients, LEARNING_RATE);
-        Ok(Product::Loss(result.loss))
+        let stepped = self.stepper.step(&mut self.weights, &mut self.adam, &self.batch, LEARNING_RATE)?;
+        match stepped.updated {
+            true => Ok(Product::Loss(stepped.loss)),
+            false => Err(format!("the loss became {}", stepped.loss).into()),
+        }
     }
 }

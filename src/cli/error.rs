@@ -204,9 +204,11 @@ fn of_train(error: &train::Error) -> ExitCode {
     match error {
         train::Error::Settings(error) => of_settings(error),
         train::Error::Build(_) => ExitCode::Usage,
-        train::Error::Checkpoint(CheckpointError::OtherRun { .. }) => ExitCode::Usage,
+        train::Error::Checkpoint(CheckpointError::OtherRun { .. } | CheckpointError::OtherEngine { .. }) => {
+            ExitCode::Usage
+        }
         train::Error::Checkpoint(CheckpointError::File(_) | CheckpointError::Weights(_)) => ExitCode::Data,
-        train::Error::File(_) | train::Error::NoImages => ExitCode::Data,
+        train::Error::File(_) | train::Error::NoImages | train::Error::Weights { .. } => ExitCode::Data,
         train::Error::Engine(error) => of_engine(error),
         // A loss that is not finite is nobody's wrong input: the run failed.
         train::Error::Fold(_) | train::Error::NotFinite { .. } => ExitCode::Internal,

@@ -7,6 +7,7 @@ use super::reproduce::TrainingBar;
 use super::{CliError, output};
 use crate::interrupt::Interrupt;
 use crate::pipeline::{self, RunLock, RunSettings, load_training};
+use crate::train::TrainOn;
 
 /// Arguments of `esr train`.
 #[derive(clap::Args, Debug)]
@@ -20,6 +21,9 @@ pub struct Args {
     /// Data folder
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub data: PathBuf,
+    /// Form of the model that steps compute on, whatever the settings say; the run keeps it as `train_on` in its settings [default: as in the settings]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub branches: Option<TrainOn>,
     /// Where and how to compute.
     #[command(flatten)]
     pub compute: ComputeArgs,
@@ -27,8 +31,11 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
-    args.compute.checked()?;
-    let settings = RunSettings::read(&args.settings)?;
+    let compute = args.compute.checked()?;
+    let mut settings = RunSettings::read(&args.settings)?;
+    if let (Some(branches), Some(training)) = (args.branches, &mut settings.training) {
+        training.train_on = branches;
+    }
     let Some(training) = &settings.training else {
         return Err(CliError::usage(format!(
             "`{}` has no [training]: it takes released weights",
@@ -41,7 +48,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let architecture = training.architecture(&args.settings.display().to_string())?;
     let material = load_training(&settings, &args.data, architecture.graph()?.scale())?;
     let mut bar = TrainingBar::new();
-    let outcome = pipeline::train_model(&args.run, training, &material, &mut bar, &|| signals.signal());
+    let outcome =
+        pipeline::train_model(&args.run, training, &material, compute.engine, &mut bar, &|| signals.signal());
     bar.finish();
     match outcome {
         Ok(outcome) => {

@@ -28,6 +28,12 @@ impl Real for f64 {
 /// Named arrays: weights, or gradients of them.
 pub type Named<T> = BTreeMap<String, Array<T>>;
 
+/// The values of named arrays, wherever they lie.
+pub type Slices<'a> = BTreeMap<&'a str, &'a [f32]>;
+
+/// The same, for writing.
+pub type SlicesMut<'a> = BTreeMap<&'a str, &'a mut [f32]>;
+
 /// A convolution's weight (OIHW, square odd kernel) and its bias, if it has one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear<T> {
@@ -267,7 +273,8 @@ impl Fold {
         }
     }
 
-    fn zeros<T: Real>(&self) -> Linear<T> {
+    /// A weight and a bias of the folded convolution's shape, all zeros.
+    pub(super) fn zeros<T: Real>(&self) -> Linear<T> {
         let conv = self.conv();
         Linear {
             weight: Array::filled(conv.weight_shape(), T::default()),

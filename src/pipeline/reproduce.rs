@@ -237,13 +237,15 @@ impl Walk<'_> {
         if let Some(training) = &settings.training {
             let inputs = BTreeMap::from([
                 ("settings".to_owned(), fsio::sha256_hex(training.to_toml().as_bytes())),
+                ("engine".to_owned(), fsio::sha256_hex(self.compute.engine.name().as_bytes())),
                 ("train".to_owned(), train_hash),
                 ("valid".to_owned(), valid_hash.clone()),
             ]);
             self.stage("train", inputs, &["model.safetensors", "train/metrics.jsonl"], |walk| {
                 let material = super::load_training(settings, data, SCALE)?;
                 let signals = walk.watcher.interrupted();
-                stages::train_model(run, training, &material, walk.watcher.training(), &|| signals.signal())?;
+                let (engine, stop) = (walk.compute.engine, || signals.signal());
+                stages::train_model(run, training, &material, engine, walk.watcher.training(), &stop)?;
                 Ok(())
             })?;
             let inputs = self.file_inputs(&["model.safetensors"])?;

@@ -33,13 +33,15 @@ pub fn train_model(
     run: &Path,
     settings: &train::Settings,
     material: &TrainingMaterial,
+    engine: Engine,
     progress: &mut dyn Progress,
     interrupted: &dyn Fn() -> Option<Signal>,
 ) -> Result<Outcome, Error> {
     let folder = train::folder(run);
     let images_sha256 = dataset::images_sha256(&material.train);
-    let training = Training { settings, images: &material.train, images_sha256, folder: &folder };
-    let mut validate = |graph: &Graph, weights: &StateDict| validation_psnr(graph, weights, &material.valid);
+    let training = Training { settings, images: &material.train, images_sha256, folder: &folder, engine };
+    let mut validate =
+        |graph: &Graph, weights: &StateDict| validation_psnr(graph, weights, &material.valid, engine);
     let outcome = train::train(&training, &mut validate, progress, interrupted)?;
     if let Stopped::Interrupted(signal) = outcome.stopped {
         return Err(Error::Interrupted(signal));
@@ -54,8 +56,9 @@ pub(super) fn validation_psnr(
     graph: &Graph,
     weights: &StateDict,
     pairs: &[LoadedPair],
+    engine: Engine,
 ) -> Result<Option<f64>, EngineError> {
-    let upscaler = Upscaler::new(graph, weights, Engine::default())?;
+    let upscaler = Upscaler::new(graph, weights, engine)?;
     let mut sum = 0.0;
     for pair in pairs {
         // A model that puts out something that is no image has no PSNR yet; training itself watches for that.

@@ -1,9 +1,11 @@
 //! Adam (Kingma and Ba 2015) with PyTorch's arithmetic, its moments in the open so that a run can be saved and resumed exactly.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::array::Array;
-use crate::graph::fold::Named;
+use super::flat::Flat;
+use crate::engine::cpu::adam::{self, Step};
+use crate::engine::cpu::simd::{Isa, run};
 
 /// The constants of Adam.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,22 @@ impl Default for AdamSettings {
     }
 }
 
+impl AdamSettings {
+    /// The scalars of the update with that number, counted from 1: made in f64, then rounded, as `torch.optim.Adam` does.
+    pub fn step(self, update: u64, rate: f64) -> Step {
+        let Self { beta1, beta2, epsilon } = self;
+        let t = update as f64;
+        Step {
+            step_size: (rate / (1.0 - beta1.powf(t))) as f32,
+            root_correction: (1.0 - beta2.powf(t)).sqrt() as f32,
+            lerp: (1.0 - beta1) as f32,
+            decay: beta2 as f32,
+            gain: (1.0 - beta2) as f32,
+            epsilon: epsilon as f32,
+        }
+    }
+}
+
 /// The optimiser's state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adam {
@@ -31,54 +49,39 @@ pub struct Adam {
     /// Updates made so far.
     pub updates: u64,
     /// Running mean of each gradient.
-    pub first_moment: Named<f32>,
+    pub first_moment: Flat,
     /// Running mean of each squared gradient.
-    pub second_moment: Named<f32>,
+    pub second_moment: Flat,
 }
+
+/// Values that one thread updates at a time: with weights, gradients and both moments 256 KiB, which a second-level cache holds.
+pub(super) const PIECE: usize = 1 << 14;
 
 impl Adam {
     /// A fresh state for the given weights.
-    pub fn new(settings: AdamSettings, weights: &Named<f32>) -> Self {
-        let zeros = |array: &Array<f32>| array.map(|_| 0.0);
-        let moments: Named<f32> = weights.iter().map(|(key, array)| (key.clone(), zeros(array))).collect();
-        Self { settings, updates: 0, first_moment: moments.clone(), second_moment: moments }
+    pub fn new(settings: AdamSettings, weights: &Flat) -> Self {
+        Self { settings, updates: 0, first_moment: weights.zeros_like(), second_moment: weights.zeros_like() }
     }
 
-    /// Continues from saved moments.
-    pub fn resume(
-        settings: AdamSettings,
-        updates: u64,
-        first_moment: Named<f32>,
-        second_moment: Named<f32>,
-    ) -> Self {
-        Self { settings, updates, first_moment, second_moment }
+    /// The state with these constants and saved moments.
+    pub(super) fn resumed(&self, updates: u64, first_moment: Flat, second_moment: Flat) -> Self {
+        Self { settings: self.settings, updates, first_moment, second_moment }
     }
 
-    /// One update of every weight that has a gradient.
+    /// One update of every weight. Weights and gradients are those that the state was made for.
     ///
     /// The order of operations is that of `torch.optim.Adam` (single-tensor form): scalars in f64, values in f32, the first moment by linear
     /// interpolation, the bias correction of the second moment applied to its root.
-    pub fn update(&mut self, weights: &mut Named<f32>, gradients: &Named<f32>, rate: f64) {
-        let AdamSettings { beta1, beta2, epsilon } = self.settings;
+    pub fn update(&mut self, weights: &mut Flat, gradients: &Flat, rate: f64) {
         self.updates += 1;
-        let t = self.updates as f64;
-        let step_size = (rate / (1.0 - beta1.powf(t))) as f32;
-        let root_correction = (1.0 - beta2.powf(t)).sqrt() as f32;
-        let (lerp, decay, gain, epsilon) =
-            ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32, epsilon as f32);
-        for (key, gradient) in gradients {
-            let (Some(weight), Some(m), Some(v)) =
-                (weights.get_mut(key), self.first_moment.get_mut(key), self.second_moment.get_mut(key))
-            else {
-                continue;
-            };
-            let moments = m.data_mut().iter_mut().zip(v.data_mut());
-            for ((weight, &g), (m, v)) in weight.data_mut().iter_mut().zip(gradient.data()).zip(moments) {
-                *m += (g - *m) * lerp;
-                *v = *v * decay + g * g * gain;
-                let denominator = v.sqrt() / root_correction + epsilon;
-                *weight -= step_size * (*m / denominator);
-            }
-        }
+        let (isa, step) = (Isa::detect(), self.settings.step(self.updates, rate));
+        let moments = self.first_moment.values_mut().par_chunks_mut(PIECE);
+        let moments = moments.zip(self.second_moment.values_mut().par_chunks_mut(PIECE));
+        let values = weights.values_mut().par_chunks_mut(PIECE).zip(gradients.values().par_chunks(PIECE));
+        values.zip(moments).for_each(|((weights, gradients), (first_moment, second_moment))| {
+            let mut piece = adam::Adam { step, weights, gradients, first_moment, second_moment };
+            // SAFETY: the kernel holds slices only, and the instruction set was detected.
+            unsafe { run(isa, &mut piece) };
+        });
     }
 }

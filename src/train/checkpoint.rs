@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::adam::{Adam, AdamSettings};
+use super::adam::Adam;
+use super::flat::Flat;
+use crate::engine::Engine;
 use crate::fault;
 use crate::fsio::{self, Artefact};
 use crate::graph::fold::Named;
@@ -42,6 +44,18 @@ pub enum CheckpointError {
         /// The hash of what was asked for.
         expected: String,
     },
+    /// Another engine computed the run in this folder.
+    #[error(
+        "the {found} engine trained the run in `{folder}`, and the {expected} engine would not end with the same bits: go on with `--engine {found}`, choose another folder, or delete it to start over"
+    )]
+    OtherEngine {
+        /// The training folder.
+        folder: PathBuf,
+        /// The engine in the checkpoint.
+        found: &'static str,
+        /// The engine asked for.
+        expected: &'static str,
+    },
 }
 
 /// A point in a run.
@@ -58,18 +72,25 @@ pub struct State {
     /// Sum of the losses since the last line of the log, and how many there are: a resumed run writes the same line.
     pub pending_loss: (f64, u64),
     /// The expanded model's weights.
-    pub weights: Named<f32>,
+    pub weights: Flat,
     /// The optimiser.
     pub adam: Adam,
 }
 
-/// What identifies a run: a checkpoint is only resumed by the same settings on the same images.
+/// What identifies a run: a checkpoint is only resumed with the same settings, on the same images, by the same engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RunIdentity {
     /// SHA-256 of the settings as TOML.
     pub(super) settings_sha256: String,
     /// SHA-256 over all images.
     pub(super) images_sha256: String,
+    /// What computes the steps. A checkpoint that does not say is from the time when there was only one.
+    #[serde(default = "first_engine")]
+    pub(super) engine: Engine,
+}
+
+fn first_engine() -> Engine {
+    Engine::Reference
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,7 +135,7 @@ pub(super) fn save(folder: &Path, run: &RunIdentity, state: &State) -> Result<()
         ("adam_m", &state.adam.first_moment),
         ("adam_v", &state.adam.second_moment),
     ] {
-        tensors.extend(arrays.iter().map(|(key, array)| (format!("{group}/{key}"), array.clone())));
+        tensors.extend(arrays.named().into_iter().map(|(key, array)| (format!("{group}/{key}"), array)));
     }
     let path = tensor_file(folder, state.step);
     weights::write_safetensors(&path, &tensors, &BTreeMap::new())?;
@@ -165,14 +186,15 @@ fn steps_on_disk(folder: &Path) -> Result<Vec<u64>, fsio::Error> {
     Ok(steps)
 }
 
-/// The newest checkpoint that is whole, or `None` if there is none. `warn` hears about damaged ones that were passed over.
+/// The newest checkpoint that is whole, or `None` if there is none. `fresh` is how the run would begin without one. `warn` hears about damaged ones that
+/// were passed over.
 ///
 /// # Errors
-/// [`CheckpointError::OtherRun`] when the newest whole checkpoint belongs to other settings or images.
+/// [`CheckpointError::OtherRun`] when the newest whole checkpoint belongs to other settings or images, [`CheckpointError::OtherEngine`] when to another engine.
 pub(super) fn load(
     folder: &Path,
     run: &RunIdentity,
-    adam: AdamSettings,
+    fresh: &State,
     warn: &mut dyn FnMut(String),
 ) -> Result<Option<State>, CheckpointError> {
     if !folder.exists() {
@@ -182,7 +204,7 @@ pub(super) fn load(
         if !marker_file(folder, step).exists() {
             continue;
         }
-        let loaded = load_one(folder, step, adam);
+        let loaded = load_one(folder, step, fresh);
         match loaded {
             Ok((found, state)) => {
                 for (what, found, expected) in [
@@ -200,6 +222,13 @@ pub(super) fn load(
                         });
                     }
                 }
+                if found.engine != run.engine {
+                    return Err(CheckpointError::OtherEngine {
+                        folder: folder.to_path_buf(),
+                        found: found.engine.name(),
+                        expected: run.engine.name(),
+                    });
+                }
                 return Ok(Some(state));
             }
             Err(problem) => warn(format!("checkpoint of step {step} is damaged and passed over: {problem}")),
@@ -208,7 +237,7 @@ pub(super) fn load(
     Ok(None)
 }
 
-fn load_one(folder: &Path, step: u64, adam: AdamSettings) -> Result<(RunIdentity, State), String> {
+fn load_one(folder: &Path, step: u64, fresh: &State) -> Result<(RunIdentity, State), String> {
     let marker: Marker = fsio::read_json(&marker_file(folder, step)).map_err(|error| error.to_string())?;
     let path = tensor_file(folder, step);
     let checkpoint = weights::read(&path).map_err(|error| error.to_string())?;
@@ -231,6 +260,12 @@ fn load_one(folder: &Path, step: u64, adam: AdamSettings) -> Result<(RunIdentity
         };
         target.insert(key.to_owned(), array);
     }
+    let (model, m, v) = (Flat::of(&model), Flat::of(&m), Flat::of(&v));
+    for (what, tensors) in [("weight", &model), ("adam_m", &m), ("adam_v", &v)] {
+        if let Some(problem) = tensors.difference(&fresh.weights) {
+            return Err(format!("`{}`, {what}: {problem}", path.display()));
+        }
+    }
     let state = State {
         stage: marker.stage,
         stage_step: marker.stage_step,
@@ -238,7 +273,7 @@ fn load_one(folder: &Path, step: u64, adam: AdamSettings) -> Result<(RunIdentity
         padded_patches: marker.padded_patches,
         pending_loss: (f64::from_bits(marker.pending_loss_bits), marker.pending_loss_count),
         weights: model,
-        adam: Adam::resume(adam, marker.adam_updates, m, v),
+        adam: fresh.adam.resumed(marker.adam_updates, m, v),
     };
     Ok((marker.run, state))
 }

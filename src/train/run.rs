@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use super::adam::Adam;
 use super::checkpoint::{self, CheckpointError, RunIdentity, State};
+use super::flat::Flat;
 use super::init::kaiming_uniform;
 use super::log::{Log, LogRecord};
-use super::sampler::{Batch, Sampler};
+use super::sampler::Sampler;
 use super::schedule::Schedule;
-use super::settings::{Settings, SettingsError, TrainOn};
+use super::settings::{Settings, SettingsError};
+use super::stepper::Stepper;
 use crate::dataset::LoadedPair;
-use crate::engine::EngineError;
-use crate::engine::reference::{self, LossAndGradients};
+use crate::engine::{Engine, EngineError};
 use crate::fsio;
 use crate::graph::collapse::{Collapsed, collapse};
 use crate::graph::fold::{FoldError, Named};
@@ -39,6 +40,12 @@ pub enum Error {
     /// Folding failed.
     #[error(transparent)]
     Fold(#[from] FoldError),
+    /// The weights are not the model's.
+    #[error("the weights do not fit the model: {problem}")]
+    Weights {
+        /// The first tensor that differs, and how.
+        problem: String,
+    },
     /// There is nothing to train on.
     #[error("there are no training images")]
     NoImages,
@@ -84,6 +91,8 @@ pub struct Training<'a> {
     pub images_sha256: String,
     /// Where checkpoints and the log go.
     pub folder: &'a Path,
+    /// What computes the steps: a run is only resumed by the same.
+    pub engine: Engine,
 }
 
 /// A finished (or interrupted) run.
@@ -121,27 +130,6 @@ pub enum Stopped {
     Interrupted(Signal),
 }
 
-/// Loss and gradients of the expanded model's weights for one batch.
-///
-/// `collapsed` given means folded training: the collapsed graph runs, and its gradients are carried back to the branches.
-///
-/// # Errors
-/// When a weight is missing or the batch does not fit the model.
-pub fn gradients(
-    graph: &Graph,
-    collapsed: Option<&Collapsed>,
-    weights: &Named<f32>,
-    batch: &Batch,
-) -> Result<LossAndGradients<f32>, Error> {
-    let Some(collapsed) = collapsed else {
-        return Ok(reference::loss_and_gradients(graph, weights, &batch.lr, &batch.hr)?);
-    };
-    let folded = collapsed.weights(weights)?;
-    let mut result = reference::loss_and_gradients(&collapsed.graph, &folded, &batch.lr, &batch.hr)?;
-    result.gradients = collapsed.backward(weights, result.gradients)?;
-    Ok(result)
-}
-
 /// Trains to the end, or until `interrupted` says so, resuming from the newest checkpoint in the folder.
 ///
 /// # Errors
@@ -161,21 +149,30 @@ pub fn train(
     let run = RunIdentity {
         settings_sha256: fsio::sha256_hex(settings.to_toml().as_bytes()),
         images_sha256: training.images_sha256.clone(),
+        engine: training.engine,
     };
-    let resumed =
-        checkpoint::load(training.folder, &run, settings.adam, &mut |message| progress.warn(&message))?;
+    let stepper = Stepper::new(training.engine, &graph, settings.train_on)?;
+    let weights = Flat::of(&kaiming_uniform(&graph, settings.seed));
+    let fresh = State {
+        stage: 0,
+        stage_step: 0,
+        step: 0,
+        padded_patches: 0,
+        pending_loss: (0.0, 0),
+        adam: Adam::new(settings.adam, &weights),
+        weights,
+    };
+    let mut warn = |message: String| progress.warn(&message);
+    let resumed = checkpoint::load(training.folder, &run, &fresh, &mut warn)?;
     let resumed_from = resumed.as_ref().map(|state| state.step);
-    let state = resumed.unwrap_or_else(|| {
-        let weights = kaiming_uniform(&graph, settings.seed);
-        let adam = Adam::new(settings.adam, &weights);
-        State { stage: 0, stage_step: 0, step: 0, padded_patches: 0, pending_loss: (0.0, 0), weights, adam }
-    });
+    let state = resumed.unwrap_or(fresh);
     let log = Log::open(training.folder, state.step)?;
     let mut running = Running {
         training,
         graph,
         collapsed,
         run,
+        stepper,
         state,
         log,
         saved_step: resumed_from,
@@ -189,7 +186,7 @@ pub fn train(
     Ok(Outcome {
         stages: stages.collect(),
         graph: running.graph,
-        weights: running.state.weights,
+        weights: running.state.weights.named(),
         resumed_from,
         padded_patches: running.state.padded_patches,
         stopped,
@@ -202,6 +199,7 @@ struct Running<'a> {
     graph: Graph,
     collapsed: Collapsed,
     run: RunIdentity,
+    stepper: Stepper,
     state: State,
     log: Log,
     saved_step: Option<u64>,
@@ -256,34 +254,26 @@ impl Running<'_> {
             let rate = schedule.rate(self.state.stage_step);
             let epoch = schedule.epoch(self.state.stage_step);
             let batch = sampler.batch(self.state.stage_step);
-            let folded = match settings.train_on {
-                TrainOn::Folded => Some(&self.collapsed),
-                TrainOn::Expanded => None,
-            };
-            let result = gradients(&self.graph, folded, &self.state.weights, &batch)?;
-            let finite = result
-                .gradients
-                .values()
-                .all(|gradient| gradient.data().iter().all(|value| value.is_finite()));
-            if !result.loss.is_finite() || !finite {
-                return Err(self.not_finite(result.loss, rate, &stage.name));
+            let State { weights, adam, .. } = &mut self.state;
+            let stepped = self.stepper.step(weights, adam, &batch, rate)?;
+            if !stepped.updated {
+                return Err(self.not_finite(stepped.loss, rate, &stage.name));
             }
-            self.state.adam.update(&mut self.state.weights, &result.gradients, rate);
             self.state.stage_step += 1;
             self.state.step += 1;
             self.state.padded_patches += batch.padded_patches;
-            self.state.pending_loss.0 += result.loss;
+            self.state.pending_loss.0 += stepped.loss;
             self.state.pending_loss.1 += 1;
             let last = self.state.stage_step == total;
             let validates = last || self.state.step.is_multiple_of(settings.validate_every_steps);
             if validates {
-                let folded = self.collapsed.weights(&self.state.weights)?;
+                let folded = self.collapsed.weights(&self.state.weights.named())?;
                 self.valid_psnr_db = validate(&self.collapsed.graph, &folded)?;
             }
             if validates || self.state.step.is_multiple_of(settings.log_every_steps) {
                 self.log(epoch, rate, validates)?;
             }
-            progress.step(self.state.stage_step, result.loss, rate, self.valid_psnr_db);
+            progress.step(self.state.stage_step, stepped.loss, rate, self.valid_psnr_db);
             crate::fault::point("train.after-step");
             if self.state.step.is_multiple_of(settings.checkpoint_every_steps) {
                 self.save()?;

@@ -2,6 +2,8 @@
 //!
 //! Order, crop and augmentation are pure functions of (seed, stage, step, index in the batch): nothing about the position in the data is ever saved.
 
+use rayon::prelude::*;
+
 use super::settings::StageSettings;
 use crate::array::Array;
 use crate::dataset::LoadedPair;
@@ -25,6 +27,12 @@ pub struct Batch {
     pub hr: Array<f32>,
     /// How many of them were zero-padded, because their image is smaller than the patch.
     pub padded_patches: u64,
+}
+
+/// Where a patch comes from: an epoch, and a slot of its order.
+struct Place {
+    epoch: u64,
+    slot: u32,
 }
 
 /// Makes the batches of one stage.
@@ -53,35 +61,42 @@ impl<'a> Sampler<'a> {
 
     /// The batch of a step, counted from 0 in the stage.
     pub fn batch(&mut self, step: u64) -> Batch {
-        let batch = self.stage.batch as u64;
-        let mut padded_patches = 0;
-        let (lr, hr): (Vec<RgbImage>, Vec<RgbImage>) = (step * batch..(step + 1) * batch)
-            .map(|position| self.patch(position, &mut padded_patches))
-            .unzip();
-        let planes = |patches: &[RgbImage]| to_nchw(&patches.iter().collect::<Vec<_>>(), self.data_range);
-        Batch { lr: planes(&lr), hr: planes(&hr), padded_patches }
+        let (patches, patch, scale) = (self.stage.batch, self.stage.patch_lr, self.scale);
+        let first = step * patches as u64;
+        let places: Vec<Place> =
+            (first..first + patches as u64).map(|position| self.place(position)).collect();
+        let zeros = |side: usize| Array::filled([patches, 3, side, side], 0.0);
+        let (mut lr, mut hr) = (zeros(patch), zeros(patch * scale));
+        let lr_patches = lr.data_mut().par_chunks_mut(3 * patch.pow(2));
+        let hr_patches = hr.data_mut().par_chunks_mut(3 * (patch * scale).pow(2));
+        let pairs = places.par_iter().zip(lr_patches.zip(hr_patches));
+        let padded = pairs.map(|(place, (lr, hr))| self.cut(place, lr, hr));
+        let padded_patches = padded.filter(|&padded| padded).count() as u64;
+        Batch { lr, hr, padded_patches }
     }
 
-    /// The patch at a position in the endless stream of epochs.
-    fn patch(&mut self, position: u64, padded_patches: &mut u64) -> (RgbImage, RgbImage) {
+    /// The place at a position in the endless stream of epochs.
+    fn place(&mut self, position: u64) -> Place {
         let per_epoch = (self.images.len() * self.stage.crops_per_image).max(1) as u64;
         let (epoch, within) = (position / per_epoch, (position % per_epoch) as usize);
-        let slot = self.order(epoch).get(within).copied().unwrap_or(0);
+        Place { epoch, slot: self.order(epoch).get(within).copied().unwrap_or(0) }
+    }
+
+    /// Writes the patches at a place as values, channel by channel. True if they are zero-padded.
+    fn cut(&self, &Place { epoch, slot }: &Place, lr: &mut [f32], hr: &mut [f32]) -> bool {
         let pair = &self.images[slot as usize % self.images.len()];
         let [seed, stage] = self.key;
         let mut random = Random::new(&[seed, stage, CROP_STREAM, epoch, u64::from(slot)]);
-        let (patch, scale) = (self.stage.patch_lr, self.scale);
+        let patch = self.stage.patch_lr;
         let place = |length: usize, random: &mut Random| random.below(length.saturating_sub(patch) + 1);
         let x = place(pair.lr.width(), &mut random);
         let y = place(pair.lr.height(), &mut random);
         let augmentation = Augmentation::new(random.below(AUGMENTATIONS) as u8);
-        if pair.lr.width() < patch || pair.lr.height() < patch {
-            *padded_patches += 1;
+        for (image, scale, values) in [(&pair.lr, 1, lr), (&pair.hr, self.scale, hr)] {
+            let patch = augment(&cut(image, x * scale, y * scale, patch * scale), augmentation);
+            values.copy_from_slice(to_nchw(&[&patch], self.data_range).data());
         }
-        let place = |image: &RgbImage, scale: usize| {
-            augment(&cut(image, x * scale, y * scale, patch * scale), augmentation)
-        };
-        (place(&pair.lr, 1), place(&pair.hr, scale))
+        pair.lr.width() < patch || pair.lr.height() < patch
     }
 
     /// The order of an epoch: slot `i + n·crop` stands for image `i` of `n`.

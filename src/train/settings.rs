@@ -33,12 +33,12 @@ pub struct Settings {
 }
 
 /// Which form of the model a step runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum TrainOn {
-    /// Fold the branches, run the collapsed graph, carry the gradients back to the branches: less work.
+    /// Fold the branches, run the collapsed graph, carry the gradients back to the branches: less work
     Folded,
-    /// Run the expanded graph as it is.
+    /// Run the expanded graph as it is
     Expanded,
 }
 

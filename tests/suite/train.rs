@@ -264,8 +264,16 @@ fn images_smaller_than_the_patch_are_padded_and_counted() {
 #[test]
 fn folded_and_expanded_training_agree() {
     let place = uninterrupted();
+    place.esr("train --settings tiny.toml --run expanded --branches expanded").ok();
+    // What was asked for is kept, so that the run's own settings repeat it.
     place.write("tiny.toml", settings_with("\"folded\"", "\"expanded\"").as_bytes());
-    place.esr("train --settings tiny.toml --run expanded").ok();
+    place.esr("train --settings tiny.toml --run same").ok();
+    assert_eq!(place.tree("same"), place.tree("expanded"));
+    place.esr("train --settings expanded/settings.toml --run again").ok();
+    assert_eq!(place.tree("again"), place.tree("expanded"));
+    let stderr =
+        place.esr("train --settings expanded/settings.toml --run expanded --branches folded").fails(2);
+    assert!(stderr.contains("holds a run with other settings"), "{stderr}");
     let weights = |run: &str| {
         esr::models::Model::from_file(&place.path(format!("{run}/model.safetensors")))
             .unwrap()

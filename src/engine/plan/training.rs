@@ -1,12 +1,14 @@
 //! Training steps by plan: loss and gradients of one batch.
 
+use std::collections::BTreeMap;
+
 use super::kernels::{HostInput, HostOutput, Parameters};
 use super::plan::Plan;
 use super::run::{Arena, Ready};
 use crate::array::Array;
 use crate::engine::EngineError;
 use crate::engine::cpu::simd::Isa;
-use crate::graph::fold::Named;
+use crate::graph::fold::{Slices, SlicesMut};
 use crate::graph::{Backward, Graph, ShapeError, backward};
 
 /// Runs forward and backward passes of one graph. Memory for activations and gradients is kept from step to step.
@@ -17,7 +19,8 @@ pub struct Trainer {
     isa: Isa,
     ready: Option<([usize; 3], Ready)>,
     arena: Arena,
-    gradients: Named<f32>,
+    /// Keys and shapes of the weights.
+    parameters: Vec<(String, Vec<usize>)>,
     /// The sum of absolute differences of each row of LR pixels.
     sums: Vec<f64>,
 }
@@ -36,7 +39,6 @@ impl Trainer {
     /// # Errors
     /// As for [`Trainer::new`].
     pub fn with_isa(graph: &Graph, isa: Isa) -> Result<Self, EngineError> {
-        let zeros = |(key, shape): (String, Vec<usize>)| (key, Array::filled(shape, 0.0));
         Ok(Self {
             scale: graph.scale(),
             channels: graph.input_channels(),
@@ -44,29 +46,35 @@ impl Trainer {
             isa: if Isa::available().contains(&isa) { isa } else { Isa::detect() },
             ready: None,
             arena: Arena::default(),
-            gradients: graph.parameters().into_iter().map(zeros).collect(),
+            parameters: graph.parameters(),
             sums: Vec::new(),
         })
     }
 
-    /// The L1 loss of a batch of LR and HR images, both NCHW in the model's data range, and its gradients by parameter.
+    /// The L1 loss of a batch of LR and HR images, both NCHW in the model's data range. The gradient of each weight is written to where `gradients`
+    /// says. Entries that are no weights of the graph are left alone.
     ///
     /// # Errors
-    /// [`EngineError::Weight`] when a weight is missing or misshapen, [`EngineError::Input`] or [`EngineError::Shape`] when the batch does not fit.
+    /// [`EngineError::Weight`] when a weight or the place of its gradient is missing or has another number of values, [`EngineError::Input`] or
+    /// [`EngineError::Shape`] when the batch does not fit.
     pub fn step(
         &mut self,
-        weights: &Named<f32>,
+        weights: &Slices<'_>,
         lr: &Array<f32>,
         hr: &Array<f32>,
-    ) -> Result<(f64, &Named<f32>), EngineError> {
+        gradients: &mut SlicesMut<'_>,
+    ) -> Result<f64, EngineError> {
         let error = || EngineError::Input { found: lr.shape().to_vec(), channels: self.channels };
         let &[images, channels, height, width] = lr.shape() else { return Err(error()) };
         if channels != self.channels || images == 0 {
             return Err(error());
         }
-        for (key, gradient) in &self.gradients {
-            if weights.get(key).is_none_or(|weight| weight.shape() != gradient.shape()) {
-                return Err(EngineError::Weight { key: key.clone(), shape: gradient.shape().to_vec() });
+        for (key, shape) in &self.parameters {
+            let count = Some(shape.iter().product());
+            let found = weights.get(key.as_str()).map(|weight| weight.len());
+            let place = gradients.get(key.as_str()).map(|gradient| gradient.len());
+            if found != count || place != count {
+                return Err(EngineError::Weight { key: key.clone(), shape: shape.clone() });
             }
         }
         let shape = [images, height, width];
@@ -94,13 +102,13 @@ impl Trainer {
         }
         self.sums.clear();
         self.sums.resize(images * height, 0.0);
-        let parameters = Weights { weights, gradients: Gradients::of(&mut self.gradients) };
+        let gradients = gradients.iter_mut().map(|(key, gradient)| (*key, gradient.as_mut_ptr()));
+        let parameters = Weights { weights, gradients: gradients.collect() };
         let input = HostInput::Planes(lr.data().as_ptr());
         let output = HostOutput::Loss(hr.data().as_ptr(), self.sums.as_mut_ptr());
         // SAFETY: the plan was made for this arena and shape, both batches have its size, and there is a sum for each row.
         unsafe { ready.run(&mut self.arena, input, output, Some(&parameters), None) };
-        let loss = self.sums.iter().sum::<f64>() / hr.len() as f64;
-        Ok((loss, &self.gradients))
+        Ok(self.sums.iter().sum::<f64>() / hr.len() as f64)
     }
 
     /// Bytes of activations, gradients and everything else that the last step's plan keeps in memory.
@@ -109,18 +117,10 @@ impl Trainer {
     }
 }
 
-/// Where each gradient goes.
-struct Gradients(std::collections::BTreeMap<String, *mut f32>);
-
-impl Gradients {
-    fn of(gradients: &mut Named<f32>) -> Self {
-        Self(gradients.iter_mut().map(|(key, array)| (key.clone(), array.data_mut().as_mut_ptr())).collect())
-    }
-}
-
 struct Weights<'a> {
-    weights: &'a Named<f32>,
-    gradients: Gradients,
+    weights: &'a Slices<'a>,
+    /// Where each gradient goes.
+    gradients: BTreeMap<&'a str, *mut f32>,
 }
 
 // SAFETY: each gradient is written by tasks that write disjoint parts of it, and read by nobody until the run is over.
@@ -128,13 +128,13 @@ unsafe impl Sync for Weights<'_> {}
 
 impl Parameters for Weights<'_> {
     fn values(&self, name: &str) -> (&[f32], &[f32]) {
-        let of = |suffix: &str| self.weights.get(&format!("{name}.{suffix}")).map_or(&[][..], Array::data);
+        let of = |suffix: &str| self.weights.get(format!("{name}.{suffix}").as_str()).copied().unwrap_or(&[]);
         (of("weight"), of("bias"))
     }
 
     fn gradients(&self, name: &str) -> (*mut f32, *mut f32) {
         let of = |suffix: &str| {
-            self.gradients.0.get(&format!("{name}.{suffix}")).copied().unwrap_or(std::ptr::null_mut())
+            self.gradients.get(format!("{name}.{suffix}").as_str()).copied().unwrap_or(std::ptr::null_mut())
         };
         (of("weight"), of("bias"))
     }

@@ -1,0 +1,115 @@
+//! One step of training: loss and gradients by an engine, then Adam.
+
+use rayon::prelude::*;
+
+use super::adam::{Adam, PIECE};
+use super::flat::Flat;
+use super::run::Error;
+use super::sampler::Batch;
+use super::settings::TrainOn;
+use crate::engine::plan::Trainer;
+use crate::engine::{Engine, reference};
+use crate::graph::{Collapsed, Folding, Graph, collapse};
+
+/// Makes the steps of a run. Memory is kept from one to the next.
+pub struct Stepper {
+    method: Method,
+    gradients: Flat,
+}
+
+/// How loss and gradients are made. Without a collapsed graph the expanded one runs.
+enum Method {
+    Plan { trainer: Box<Trainer>, folding: Option<Folding> },
+    Reference { graph: Graph, collapsed: Option<Collapsed> },
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stepped {
+    /// The loss before the update.
+    pub loss: f64,
+    /// Whether there was an update. Without one the loss or a gradient is infinite or not a number, and nothing was changed.
+    pub updated: bool,
+}
+
+impl Stepper {
+    /// Prepares to train `graph`, the expanded model.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] when an operation has no gradient.
+    pub fn new(engine: Engine, graph: &Graph, train_on: TrainOn) -> Result<Self, Error> {
+        let folded = train_on == TrainOn::Folded;
+        let method = match engine {
+            Engine::Plan => {
+                let folding = folded.then(|| Folding::new(graph));
+                let trainer = Trainer::new(folding.as_ref().map_or(graph, Folding::graph))?;
+                Method::Plan { trainer: Box::new(trainer), folding }
+            }
+            Engine::Reference => {
+                Method::Reference { graph: graph.clone(), collapsed: folded.then(|| collapse(graph)) }
+            }
+        };
+        Ok(Self { method, gradients: Flat::zeros(graph.parameters()) })
+    }
+
+    /// The loss of a batch, and the gradients of the expanded model's weights.
+    ///
+    /// # Errors
+    /// [`Error`] when the weights are not the model's or the batch does not fit it.
+    pub fn gradients(&mut self, weights: &Flat, batch: &Batch) -> Result<(f64, &Flat), Error> {
+        if let Some(problem) = weights.difference(&self.gradients) {
+            return Err(Error::Weights { problem });
+        }
+        let loss = match &mut self.method {
+            Method::Plan { trainer, folding: None } => {
+                trainer.step(&weights.slices(), &batch.lr, &batch.hr, &mut self.gradients.slices_mut())?
+            }
+            Method::Plan { trainer, folding: Some(folding) } => {
+                let expanded = weights.slices();
+                folding.fold(&expanded)?;
+                let (folded, mut gradients) = folding.tensors(&expanded, self.gradients.slices_mut());
+                let loss = trainer.step(&folded, &batch.lr, &batch.hr, &mut gradients)?;
+                folding.unfold(&expanded, self.gradients.slices_mut())?;
+                loss
+            }
+            Method::Reference { graph, collapsed: None } => {
+                let found = reference::loss_and_gradients(graph, &weights.named(), &batch.lr, &batch.hr)?;
+                self.gradients = Flat::of(&found.gradients);
+                found.loss
+            }
+            Method::Reference { collapsed: Some(collapsed), .. } => {
+                let expanded = weights.named();
+                let folded = collapsed.weights(&expanded)?;
+                let found = reference::loss_and_gradients(&collapsed.graph, &folded, &batch.lr, &batch.hr)?;
+                self.gradients = Flat::of(&collapsed.backward(&expanded, found.gradients)?);
+                found.loss
+            }
+        };
+        Ok((loss, &self.gradients))
+    }
+
+    /// Makes one step. `adam` is the state for these weights.
+    ///
+    /// # Errors
+    /// As for [`Stepper::gradients`]; nothing is changed then.
+    pub fn step(
+        &mut self,
+        weights: &mut Flat,
+        adam: &mut Adam,
+        batch: &Batch,
+        rate: f64,
+    ) -> Result<Stepped, Error> {
+        let (loss, gradients) = self.gradients(weights, batch)?;
+        let updated = loss.is_finite() && all_finite(gradients.values());
+        if updated {
+            adam.update(weights, gradients, rate);
+        }
+        Ok(Stepped { loss, updated })
+    }
+}
+
+fn all_finite(values: &[f32]) -> bool {
+    // Within a piece every value is looked at: without a way out the loop runs on vectors.
+    let finite = |piece: &[f32]| piece.iter().fold(true, |finite, value| finite & value.is_finite());
+    values.par_chunks(PIECE).all(finite)
+}
