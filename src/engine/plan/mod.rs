@@ -16,6 +16,7 @@ mod network;
 mod plan;
 mod program;
 mod readers;
+mod region;
 mod run;
 mod stages;
 mod strips;

@@ -9,13 +9,14 @@ use super::executor;
 use super::kernels::{HostInput, HostOutput, Machine, Parameters, scratch_floats};
 use super::plan::Plan;
 use super::program::Step;
+use super::region::Region;
 use crate::engine::cpu::simd::Isa;
 
 /// Memory that plans share, one after another: it grows to what the largest needs and is never given back.
 #[derive(Default)]
 pub(super) struct Arena {
-    floats: Vec<f32>,
-    scratch: Vec<Mutex<Vec<f32>>>,
+    floats: Region,
+    scratch: Vec<Mutex<Region>>,
 }
 
 /// How long threads worked on each step of a plan.
@@ -55,18 +56,13 @@ impl Ready {
         isa: Isa,
         packed: impl Fn(&Step) -> *const f32,
     ) -> Self {
-        /// Vectors begin on whole cache lines.
-        const ALIGNMENT_BYTES: usize = 64;
-        let floats = plan.memory.floats + ALIGNMENT_BYTES / size_of::<f32>();
-        if arena.floats.len() < floats {
+        if arena.floats.len() < plan.memory.floats {
             // Freed first: both together need not fit.
-            arena.floats = Vec::new();
-            arena.floats = vec![0.0; floats];
+            arena.floats = Region::default();
+            arena.floats = Region::zeros(plan.memory.floats);
         }
-        let base = arena.floats.as_mut_ptr();
-        let offset = base.align_offset(ALIGNMENT_BYTES).min(ALIGNMENT_BYTES / size_of::<f32>());
-        // SAFETY: the arena was made as long as the plan needs, with room for the alignment.
-        let bound = unsafe { bind(&plan, base.add(offset), packed) };
+        // SAFETY: the arena was made as long as the plan needs.
+        let bound = unsafe { bind(&plan, arena.floats.as_mut_ptr(), packed) };
         let scratch_floats = scratch_floats(&plan);
         Self { plan, bound, isa, scratch_floats }
     }
@@ -94,7 +90,7 @@ impl Ready {
             // Each thread has its own: the lock is never waited for.
             let mut scratch = scratch[thread].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if scratch.len() < self.scratch_floats {
-                *scratch = vec![0.0; self.scratch_floats];
+                *scratch = Region::zeros(self.scratch_floats);
             }
             let start = times.map(|_| Instant::now());
             // SAFETY: the addresses are of this arena; the executor runs a task when what it reads is complete and nobody writes it.
