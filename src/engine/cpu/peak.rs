@@ -4,48 +4,42 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::simd::{self, Isa, Kernel, Simd};
+use crate::measure::Summary;
 
 /// Sums that do not wait for each other. A fused multiply-add takes four or five cycles on processors that start two a cycle, so ten keep them busy; with the two factors,
 /// twelve still fit the sixteen registers of AVX2.
 const SUMS: usize = 12;
 
-/// Multiply-adds of each sum between two looks at the clock: some microseconds.
-const REPEATS: usize = 4096;
+/// Multiply-adds of each sum between two looks at the clock: some tens of microseconds, far less than a scheduler's time slice.
+const REPEATS: usize = 1 << 14;
 
 /// The peak rate of multiply-adds in f32 of the rayon pool's threads together, all running at once for `duration`, in GFLOP/s (two operations a multiply-add).
 ///
-/// `isa` must be one of [`Isa::available`]; any other becomes the detected one. A machine that is busy with something else gives less.
+/// A thread's rate is the median of many short ones, so that what else runs on the machine shows little. `isa` must be one of [`Isa::available`]; any other becomes the detected one.
 pub fn gflops(isa: Isa, duration: Duration) -> f64 {
     let isa = if Isa::available().contains(&isa) { isa } else { Isa::detect() };
-    rayon::broadcast(|_| {
-        // The clock rises, and all threads are there, before the count begins.
-        count(isa, duration / 4);
-        let start = Instant::now();
-        let operations = count(isa, duration);
-        operations as f64 / start.elapsed().as_secs_f64() / 1e9
-    })
-    .iter()
-    .sum()
+    rayon::broadcast(|_| thread_gflops(isa, duration)).iter().sum()
 }
 
-/// Operations that one thread does in `duration`.
-fn count(isa: Isa, duration: Duration) -> u64 {
-    let start = Instant::now();
-    let mut operations = 0;
+/// The rate of one thread.
+fn thread_gflops(isa: Isa, duration: Duration) -> f64 {
+    let (start, mut rates) = (Instant::now(), Vec::new());
     while start.elapsed() < duration {
         let mut kernel = MultiplyAdds { start: black_box(0.5), operations: 0 };
+        let before = Instant::now();
         // SAFETY: the caller made sure that the processor has the instruction set.
         unsafe { simd::run(isa, &mut kernel) };
         black_box(kernel.start);
-        operations += kernel.operations;
+        rates.push(kernel.operations as f64 / before.elapsed().as_secs_f64() / 1e9);
     }
-    operations
+    Summary::of(&rates).map_or(0.0, |summary| summary.median)
 }
 
 /// A sequence of multiply-adds on registers.
 struct MultiplyAdds {
     /// A value that the compiler does not know; afterwards one that depends on all sums.
     start: f32,
+    /// Floating-point operations done.
     operations: u64,
 }
 
@@ -69,7 +63,7 @@ impl Kernel for MultiplyAdds {
             let mut lanes = [0.0f32; super::BLOCK];
             S::store(lanes.as_mut_ptr(), total);
             self.start = lanes.iter().sum();
-            self.operations += (2 * SUMS * REPEATS * S::LANES) as u64;
+            self.operations = (2 * SUMS * REPEATS * S::LANES) as u64;
         }
     }
 }
