@@ -1,8 +1,8 @@
 //! 1×1 convolution: a matrix product over pixels.
 
 use super::BLOCK;
-use super::epilogue::{RUN, Run};
-use super::gemm::{load_block, multiply, vectors};
+use super::epilogue::{RUN, finish_tile};
+use super::gemm::{load_block, multiply};
 use super::simd::{Kernel, Simd};
 use super::view::{Source, Target};
 
@@ -96,19 +96,7 @@ impl Pointwise<'_> {
                         multiply::<S, N>(&mut sums, from, source.view.pixel, source.channels, weights);
                         weights = weights.add(source.channels * BLOCK);
                     }
-                    let mut start = 0;
-                    while start < N {
-                        let run = Run::at(target, image, y, x + start);
-                        let count = RUN.min(N - start);
-                        for v in 0..vectors::<S>() {
-                            let mut values = [S::splat(0.0); RUN];
-                            for (i, value) in values.iter_mut().enumerate().take(count) {
-                                *value = sums[start + i][v];
-                            }
-                            run.finish::<S>(channel + v * S::LANES, values, count);
-                        }
-                        start += RUN;
-                    }
+                    finish_tile::<S, N>(target, (image, y, x), channel, &sums);
                 }
                 channel += BLOCK;
             }

@@ -104,12 +104,12 @@ pub fn pack(weights: &[f32], in_channels: usize, out_channels: usize, flipped: b
             let mut taps = [[0.0f32; BLOCK]; 9];
             for lane in 0..BLOCK.min(out_channels - block * BLOCK) {
                 let output = block * BLOCK + lane;
-                for tap in 0..9 {
+                for (tap, lanes) in taps.iter_mut().enumerate() {
                     let from = match flipped {
                         true => (input * out_channels + output) * 9 + 8 - tap,
                         false => (output * in_channels + input) * 9 + tap,
                     };
-                    taps[tap][lane] = weights.get(from).copied().unwrap_or(0.0);
+                    lanes[lane] = weights.get(from).copied().unwrap_or(0.0);
                 }
             }
             let mut points = [[0.0f32; BLOCK]; POINTS];
