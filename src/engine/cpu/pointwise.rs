@@ -20,11 +20,18 @@ pub fn packed_len(in_channels: usize, out_channels: usize) -> usize {
     out_channels.div_ceil(BLOCK) * BLOCK * in_channels
 }
 
-/// Packs OI weights. With `transposed` they become those of the input gradient; the channels are then those after swapping.
-pub fn pack(weights: &[f32], in_channels: usize, out_channels: usize, transposed: bool, packed: &mut [f32]) {
+/// Packs OI weights: as many blocks of output channels as `packed` has room for, from `first_block` on. With `transposed` they become those of the input
+/// gradient; the channels are then those after swapping.
+pub fn pack(
+    weights: &[f32],
+    (in_channels, out_channels): (usize, usize),
+    transposed: bool,
+    first_block: usize,
+    packed: &mut [f32],
+) {
     for (index, value) in packed.iter_mut().enumerate() {
-        let (lane, input, block) =
-            (index % BLOCK, index / BLOCK % in_channels, index / (BLOCK * in_channels));
+        let (lane, input) = (index % BLOCK, index / BLOCK % in_channels);
+        let block = first_block + index / (BLOCK * in_channels);
         let output = block * BLOCK + lane;
         let from = if transposed { input * out_channels + output } else { output * in_channels + input };
         *value = if output < out_channels { weights.get(from).copied().unwrap_or(0.0) } else { 0.0 };

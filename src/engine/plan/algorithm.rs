@@ -1,8 +1,9 @@
 //! Which algorithm computes a convolution: a cost model in multiply-adds.
 
 use super::program::Algorithm;
+use crate::engine::cpu::BLOCK;
 use crate::engine::cpu::geometry::Direction;
-use crate::engine::cpu::{BLOCK, winograd};
+use crate::engine::cpu::winograd::{F4x4, Variant};
 use crate::graph::Conv2d;
 
 /// Multiply-adds that a tile's transforms take as long as, a pair of channels (one in, one out counted together).
@@ -27,9 +28,13 @@ pub(super) fn choose(conv: &Conv2d, direction: Direction, [height, width]: [usiz
         Direction::InputGradient => (conv.out_channels, conv.in_channels),
     };
     let outputs = outputs.next_multiple_of(BLOCK);
-    let tiles = height.div_ceil(winograd::TILE) * width.div_ceil(winograd::TILE);
-    let winograd = tiles
-        * (winograd::POINTS * inputs * outputs + TRANSFORM * (inputs.next_multiple_of(BLOCK) + outputs));
+    let tiles = height.div_ceil(F4x4::TILE) * width.div_ceil(F4x4::TILE);
+    let winograd =
+        tiles * (F4x4::POINTS * inputs * outputs + TRANSFORM * (inputs.next_multiple_of(BLOCK) + outputs));
     let direct = height * width * 9 * inputs * outputs;
-    if winograd < direct { Algorithm::Winograd } else { Algorithm::Direct }
+    if winograd < direct { Algorithm::Winograd4 } else { Algorithm::Direct }
+}
+/// The algorithm for the weight gradient.
+pub(super) fn choose_gradient(conv: &Conv2d, size: [usize; 2]) -> Algorithm {
+    choose(conv, Direction::Forward, size)
 }

@@ -166,7 +166,11 @@ impl Network {
                 let floats = weights::packed_floats(conv, Direction::Forward, *algorithm)
                     + weights::bias_floats(conv, Direction::Forward);
                 let mut memory = vec![0.0; floats];
-                weights::pack(layer, of("weight"), of("bias"), &mut memory);
+                let blocks = (0, weights::blocks(conv, Direction::Forward));
+                // SAFETY: the memory is as long as it must be, and `new` has checked the weight's shape.
+                unsafe {
+                    weights::pack(self.isa, layer, of("weight"), of("bias"), blocks, memory.as_mut_ptr());
+                }
                 memory
             });
         }
