@@ -102,13 +102,13 @@ unsafe fn transform<V: Variant, S: Simd>(taps: &[[f32; BLOCK]; 9], lane: usize, 
     // SAFETY: the caller's promise.
     unsafe {
         let at = |tap: usize| taps[tap].as_ptr().wrapping_add(lane);
-        let columns = [
+        let [left, middle, right] = [
             V::weight_1d::<S>([S::load(at(0)), S::load(at(3)), S::load(at(6))]),
             V::weight_1d::<S>([S::load(at(1)), S::load(at(4)), S::load(at(7))]),
             V::weight_1d::<S>([S::load(at(2)), S::load(at(5)), S::load(at(8))]),
         ];
         for y in 0..V::PATCH {
-            let row = V::weight_1d::<S>([columns[0][y], columns[1][y], columns[2][y]]);
+            let row = V::weight_1d::<S>([left[y], middle[y], right[y]]);
             for x in 0..V::PATCH {
                 S::store(to.add((y * V::PATCH + x) * point), row[x]);
             }
