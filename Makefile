@@ -6,10 +6,10 @@ ESR := $(CARGO_TARGET_DIR)/release/esr
 PEERS_PYTHON ?= benches/peers/.venv/bin/python
 SKIPPED := $(abspath $(CARGO_TARGET_DIR))/skipped-tests.txt
 
-.PHONY: help build reproduce test check fmt lint doc peers-test bench bench-step clean cargo
+.PHONY: help build reproduce test check fmt lint doc peers-test bench bench-kernels bench-step clean cargo
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 cargo:
 	@command -v cargo >/dev/null || { \
@@ -50,6 +50,9 @@ bench: build ## Time the hot paths, then the engine in turns with the peers that
 	@if command -v python3 >/dev/null; \
 	  then python3 benches/peers/compare.py --python $(PEERS_PYTHON) --esr $(ESR); \
 	  else echo "no comparison with peers: it needs python3" >&2; fi
+
+bench-kernels: cargo ## Time every kernel of the planned engine alone, on one thread
+	cargo bench --locked --bench kernels
 
 bench-step: cargo ## Print the time of one training step as one JSON line
 	@cargo bench --locked --bench engine -- step

@@ -75,7 +75,15 @@ impl Case {
     /// The convolution or its input gradient, with a kernel run for each piece.
     fn run(&self, isa: Isa, direction: Direction, whole: bool, epilogue: Epilogue) -> Vec<f32> {
         let mut packed = vec![f32::NAN; direct::packed_len(&self.conv, direction)];
-        direct::pack(&self.conv, direction, &self.weights, &mut packed);
+        // Block by block, as threads that share a layer do.
+        let written = match direction {
+            Direction::Forward => self.conv.out_channels,
+            Direction::InputGradient => self.conv.in_channels,
+        };
+        let block_len = packed.len() / written.div_ceil(super::BLOCK);
+        for (block, packed) in packed.chunks_exact_mut(block_len).enumerate() {
+            direct::pack(&self.conv, direction, &self.weights, block, packed);
+        }
         let mut bias = self.bias.clone();
         bias.resize(bias.len().next_multiple_of(super::BLOCK), f32::NAN);
         let (mut from, mut to, bias) = match direction {

@@ -34,8 +34,8 @@ pub fn packed_len(conv: &Conv2d, direction: Direction) -> usize {
     writes.div_ceil(BLOCK) * BLOCK * conv.kernel * conv.kernel * reads
 }
 
-/// Packs OIHW weights for [`Direct`] and [`super::grouped::Grouped`].
-pub fn pack(conv: &Conv2d, direction: Direction, weights: &[f32], packed: &mut [f32]) {
+/// Packs OIHW weights for [`Direct`] and [`super::grouped::Grouped`]: as many blocks of written channels as `packed` has room for, from `first_block` on.
+pub fn pack(conv: &Conv2d, direction: Direction, weights: &[f32], first_block: usize, packed: &mut [f32]) {
     let taps = conv.kernel * conv.kernel;
     let (reads, writes) = reads_and_writes(conv, direction);
     let group_inputs = conv.in_channels / conv.groups.max(1);
@@ -43,7 +43,8 @@ pub fn pack(conv: &Conv2d, direction: Direction, weights: &[f32], packed: &mut [
         return;
     }
     for (index, lanes) in packed.chunks_exact_mut(BLOCK).enumerate() {
-        let (read, tap, block) = (index % reads, index / reads % taps, index / (reads * taps));
+        let (read, tap) = (index % reads, index / reads % taps);
+        let block = first_block + index / (reads * taps);
         let first = block * BLOCK;
         // Input channels count up inside their group, then go on with the next.
         let (mut group, mut input) = (first / group_inputs, first % group_inputs);

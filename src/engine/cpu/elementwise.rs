@@ -144,7 +144,7 @@ fn sigmoid_of(x: f32) -> f32 {
     /// Adding it rounds to a whole number, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     /// ln 2 in two parts; the first has so few bits that its product with n is exact.
-    const LN_2_HIGH: f32 = 0.693_359_375;
+    const LN_2_HIGH: f32 = 355.0 / 512.0;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // Beyond these bounds 2ⁿ would not be a normal number; sigmoid is 1 there, or smaller than any normal number.
     let t = (-x).clamp(-87.0, 88.0);

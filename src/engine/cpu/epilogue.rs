@@ -146,21 +146,20 @@ pub(super) unsafe fn finish_tile<S: Simd, const N: usize>(
     channel: usize,
     sums: &[S::Block; N],
 ) {
-    let mut start = 0;
-    while start < N {
-        let count = RUN.min(N - start);
+    // A copy, because what is indexed by a loop lies in memory, and the sums themselves must stay in registers while they grow.
+    let sums = *sums;
+    for (part, sums) in sums.chunks(RUN).enumerate() {
         // SAFETY: the caller promises that the pixels exist.
         unsafe {
-            let run = Run::at(target, image, y, x + start);
+            let run = Run::at(target, image, y, x + part * RUN);
             for v in 0..vectors::<S>() {
                 let mut values = [S::splat(0.0); RUN];
-                for (i, value) in values.iter_mut().enumerate().take(count) {
-                    *value = sums[start + i][v];
+                for (value, sum) in values.iter_mut().zip(sums) {
+                    *value = sum[v];
                 }
-                run.finish::<S>(channel + v * S::LANES, values, count);
+                run.finish::<S>(channel + v * S::LANES, values, sums.len());
             }
         }
-        start += RUN;
     }
 }
 

@@ -128,14 +128,14 @@ impl Naive {
             weight_gradient: vec![0.0; weights.len()],
             bias_gradient: vec![0.0; conv.out_channels],
         };
-        for index in 0..naive.output.len() {
+        for (index, &dy) in gradient.iter().enumerate() {
             let (ox, oy, o, n) = (
                 index % ow,
                 index / ow % oh,
                 index / (ow * oh) % conv.out_channels,
                 index / (ow * oh * conv.out_channels),
             );
-            let dy = f64::from(gradient[index]);
+            let dy = f64::from(dy);
             naive.bias_gradient[o] += dy;
             let mut sum = f64::from(bias[o]);
             for tap in 0..ig * conv.kernel * conv.kernel {

@@ -1,8 +1,8 @@
 //! 1×1 convolution: a matrix product over pixels.
 
 use super::BLOCK;
-use super::epilogue::{RUN, Run};
-use super::gemm::{load_block, multiply, vectors};
+use super::epilogue::{RUN, finish_tile};
+use super::gemm::{load_block, multiply};
 use super::simd::{Kernel, Simd};
 use super::view::{Source, Target};
 
@@ -20,11 +20,18 @@ pub fn packed_len(in_channels: usize, out_channels: usize) -> usize {
     out_channels.div_ceil(BLOCK) * BLOCK * in_channels
 }
 
-/// Packs OI weights. With `transposed` they become those of the input gradient; the channels are then those after swapping.
-pub fn pack(weights: &[f32], in_channels: usize, out_channels: usize, transposed: bool, packed: &mut [f32]) {
+/// Packs OI weights: as many blocks of output channels as `packed` has room for, from `first_block` on. With `transposed` they become those of the input
+/// gradient; the channels are then those after swapping.
+pub fn pack(
+    weights: &[f32],
+    (in_channels, out_channels): (usize, usize),
+    transposed: bool,
+    first_block: usize,
+    packed: &mut [f32],
+) {
     for (index, value) in packed.iter_mut().enumerate() {
-        let (lane, input, block) =
-            (index % BLOCK, index / BLOCK % in_channels, index / (BLOCK * in_channels));
+        let (lane, input) = (index % BLOCK, index / BLOCK % in_channels);
+        let block = first_block + index / (BLOCK * in_channels);
         let output = block * BLOCK + lane;
         let from = if transposed { input * out_channels + output } else { output * in_channels + input };
         *value = if output < out_channels { weights.get(from).copied().unwrap_or(0.0) } else { 0.0 };
@@ -96,19 +103,7 @@ impl Pointwise<'_> {
                         multiply::<S, N>(&mut sums, from, source.view.pixel, source.channels, weights);
                         weights = weights.add(source.channels * BLOCK);
                     }
-                    let mut start = 0;
-                    while start < N {
-                        let run = Run::at(target, image, y, x + start);
-                        let count = RUN.min(N - start);
-                        for v in 0..vectors::<S>() {
-                            let mut values = [S::splat(0.0); RUN];
-                            for (i, value) in values.iter_mut().enumerate().take(count) {
-                                *value = sums[start + i][v];
-                            }
-                            run.finish::<S>(channel + v * S::LANES, values, count);
-                        }
-                        start += RUN;
-                    }
+                    finish_tile::<S, N>(target, (image, y, x), channel, &sums);
                 }
                 channel += BLOCK;
             }

@@ -158,7 +158,8 @@ mod tests {
     fn define(windows: Windows, planes: usize, x: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
         let ((height, width), (rows, columns)) = (windows.size, windows.output());
         let (mut y, mut dx) = (Vec::new(), vec![0.0; x.len()]);
-        for index in 0..planes * rows * columns {
+        assert_eq!(dy.len(), planes * rows * columns);
+        for (index, dy) in dy.iter().enumerate() {
             let (plane, row, column) = (index / (rows * columns), index / columns % rows, index % columns);
             let corner = (plane * height + row * windows.stride) * width + column * windows.stride;
             let mut best = corner;
@@ -169,7 +170,7 @@ mod tests {
                 }
             }
             y.push(x[best]);
-            dx[best] += dy[index];
+            dx[best] += dy;
         }
         (y, dx)
     }

@@ -62,8 +62,8 @@ impl fmt::Display for Isa {
 /// Vector arithmetic of one instruction set.
 ///
 /// # Safety
-/// Every function may only be called where the instruction set is enabled, i.e. below [`run`]; loads and stores need [`Simd::LANES`] values
-/// at the pointer (no alignment).
+/// Every function may only be called where the instruction set is enabled, i.e. below [`run`]; loads and stores need no alignment. An implementation
+/// touches no other memory.
 pub unsafe trait Simd: Copy {
     /// A vector of [`Simd::LANES`] values.
     type V: Copy;
@@ -77,22 +77,49 @@ pub unsafe trait Simd: Copy {
     /// The same vector throughout a block.
     fn block(v: Self::V) -> Self::Block;
     /// All lanes the same value.
+    ///
+    /// # Safety
+    /// As the trait says.
     unsafe fn splat(value: f32) -> Self::V;
     /// Reads one vector.
+    ///
+    /// # Safety
+    /// As the trait says, and [`Simd::LANES`] values are at `from`.
     unsafe fn load(from: *const f32) -> Self::V;
     /// Writes one vector.
+    ///
+    /// # Safety
+    /// As the trait says, and [`Simd::LANES`] values have room at `to`.
     unsafe fn store(to: *mut f32, v: Self::V);
     /// `a + b`
+    ///
+    /// # Safety
+    /// As the trait says.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`
+    ///
+    /// # Safety
+    /// As the trait says.
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b`
+    ///
+    /// # Safety
+    /// As the trait says.
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`
+    ///
+    /// # Safety
+    /// As the trait says.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `c - a * b`
+    ///
+    /// # Safety
+    /// As the trait says.
     unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// Lane by lane `value` where `condition > 0`, else `otherwise`.
+    ///
+    /// # Safety
+    /// As the trait says.
     unsafe fn where_positive(condition: Self::V, value: Self::V, otherwise: Self::V) -> Self::V;
 }
 

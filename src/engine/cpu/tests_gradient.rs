@@ -4,7 +4,7 @@ use super::BLOCK;
 use super::pointwise::Rows;
 use super::simd::{Isa, run};
 use super::view::{Source, View};
-use super::winograd::{TILE, Tiles};
+use super::winograd::{F4x4, Tiles, Variant};
 use super::{pointwise_gradient, winograd_gradient};
 
 /// Heights, widths and batches.
@@ -108,7 +108,7 @@ fn plain(x: &Images, dy: &Images, side: usize) -> (Vec<f64>, Vec<f64>) {
 
 /// Cuts every image into three rectangles of tiles and deals them to two pieces.
 fn tiles(height: usize, width: usize, batch: usize) -> [Vec<Tiles>; 2] {
-    let (height, width) = (height.div_ceil(TILE), width.div_ceil(TILE));
+    let (height, width) = (height.div_ceil(F4x4::TILE), width.div_ceil(F4x4::TILE));
     let mut pieces = [Vec::new(), Vec::new()];
     for image in 0..batch {
         let (top, bottom, left, right) =

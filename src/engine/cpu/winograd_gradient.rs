@@ -17,7 +17,14 @@ use super::gemm::{for_row_tiles, load_block, store_block, vectors};
 use super::gradient::{add_pieces, finish_bias, multiply_transposed};
 use super::simd::{Kernel, Simd};
 use super::view::Source;
-use super::winograd::{A, B, PATCH, POINTS, TILE, Tiles, padded, plane, transform_input};
+use super::winograd::{F4x4, Tiles, Variant, padded, plane, transform_input};
+
+/// The algorithm is F(4×4, 3×3) only: no image is so small that its gradient would be faster with smaller tiles.
+const TILE: usize = F4x4::TILE;
+const PATCH: usize = F4x4::PATCH;
+const POINTS: usize = F4x4::POINTS;
+const A: f32 = F4x4::A;
+const B: f32 = F4x4::B;
 
 /// Tiles that are transformed and multiplied together. The sums, 590 KB with 64 channels on either side, pass through the cache once a chunk, and so
 /// do both operands. Of 16 to 128 tiles 64 took the least time; taking the points in two or three groups, to fit a cache of 512 KiB, took more,
@@ -84,7 +91,7 @@ impl Kernel for WinogradGradient<'_> {
                 bias.write_bytes(0, padded(outputs));
                 while let Some(segment) = segments.next(CHUNK - count) {
                     let to = v.add(count * padded(inputs));
-                    transform_input::<S>(self.size, self.x, &segment, to, v_plane, patch);
+                    transform_input::<F4x4, S>(self.size, self.x, &segment, to, v_plane, patch);
                     let to = d.add(count * padded(outputs));
                     transform_gradient::<S>(self.size, self.dy, &segment, to, bias, pixel, patch);
                     count += segment.count();

@@ -1,5 +1,7 @@
 //! From a task to a kernel call.
 
+use std::marker::PhantomData;
+
 use super::bind::{Bound, Range};
 use super::plan::Plan;
 use super::program::{Algorithm, Operation, Step};
@@ -17,7 +19,7 @@ use crate::engine::cpu::pool::{MaxPool, MaxPoolGradient, Windows};
 use crate::engine::cpu::resize::{Resize, ResizeGradient};
 use crate::engine::cpu::shuffle::{PixelShuffle, Shuffle};
 use crate::engine::cpu::simd::{Isa, Kernel, run};
-use crate::engine::cpu::winograd::{self, TILE, Tiles, Winograd};
+use crate::engine::cpu::winograd::{self, F2x2, F4x4, Tiles, Variant, Winograd};
 use crate::engine::cpu::winograd_gradient::{self, WinogradGradient};
 use crate::engine::cpu::{direct_gradient, view::View};
 use crate::graph::Conv2d;
@@ -67,11 +69,19 @@ unsafe impl Sync for Machine<'_> {}
 /// Floats of scratch memory that a thread needs for any task of a plan.
 pub(super) fn scratch_floats(plan: &Plan) -> usize {
     let need = |task: &Task| match &plan.program.steps[task.step].operation {
-        Operation::Conv { conv, direction, algorithm: Algorithm::Winograd, .. } => {
+        Operation::Conv { conv, direction, algorithm, .. } => {
             let (inputs, outputs) = weights::channels(conv, *direction);
-            winograd::scratch_len(tiles(task).count(), inputs, outputs)
+            match algorithm {
+                Algorithm::Winograd4 => {
+                    winograd::scratch_len::<F4x4>(tiles::<F4x4>(task).count(), inputs, outputs)
+                }
+                Algorithm::Winograd2 => {
+                    winograd::scratch_len::<F2x2>(tiles::<F2x2>(task).count(), inputs, outputs)
+                }
+                Algorithm::Pointwise | Algorithm::Direct | Algorithm::Grouped => 0,
+            }
         }
-        Operation::WeightGradient { conv, algorithm: Algorithm::Winograd } => {
+        Operation::WeightGradient { conv, algorithm: Algorithm::Winograd4 } => {
             winograd_gradient::scratch_len(conv.in_channels, conv.out_channels)
         }
         Operation::WeightGradient { conv, algorithm: Algorithm::Pointwise } => {
@@ -82,12 +92,9 @@ pub(super) fn scratch_floats(plan: &Plan) -> usize {
     plan.tasks.list.iter().map(need).max().unwrap_or(0)
 }
 
-fn tiles(task: &Task) -> Tiles {
-    Tiles {
-        image: task.image,
-        rows: (task.rows.0 / TILE, task.rows.1.div_ceil(TILE)),
-        columns: (task.columns.0 / TILE, task.columns.1.div_ceil(TILE)),
-    }
+fn tiles<V: Variant>(task: &Task) -> Tiles {
+    let range = |(from, to): (usize, usize)| (from / V::TILE, to.div_ceil(V::TILE));
+    Tiles { image: task.image, rows: range(task.rows), columns: range(task.columns) }
 }
 
 impl Machine<'_> {
@@ -130,10 +137,8 @@ impl Machine<'_> {
                     let (sources, targets) = (&bound.inputs[0][..], &bound.targets[..]);
                     let (weights, bias) = (bound.weights, bound.bias);
                     match algorithm {
-                        Algorithm::Winograd => {
-                            let (size, tiles) = (bound.size, tiles(task));
-                            self.call(Winograd { size, sources, targets, weights, bias, tiles, scratch });
-                        }
+                        Algorithm::Winograd4 => self.winograd::<F4x4>(task, bound, scratch),
+                        Algorithm::Winograd2 => self.winograd::<F2x2>(task, bound, scratch),
                         Algorithm::Pointwise => {
                             self.call(Pointwise { width, sources, targets, weights, bias, piece });
                         }
@@ -155,10 +160,9 @@ impl Machine<'_> {
                 }
                 Operation::Pack { name, conv, direction, algorithm } => {
                     if let Some(parameters) = self.parameters {
-                        let floats = weights::private_floats(step, 0, (0, 0));
-                        let packed = std::slice::from_raw_parts_mut(bound.private, floats);
                         let (weight, bias) = parameters.values(name);
-                        weights::pack((conv, *direction, *algorithm), weight, bias, packed);
+                        let (layer, blocks) = ((conv, *direction, *algorithm), (task.index, task.index + 1));
+                        weights::pack(self.isa, layer, weight, bias, blocks, bound.private);
                     }
                 }
                 Operation::WeightGradient { conv, algorithm } => {
@@ -241,6 +245,24 @@ impl Machine<'_> {
 
     /// # Safety
     /// As for [`Machine::perform`].
+    unsafe fn winograd<V: Variant>(&self, task: &Task, bound: &Bound, scratch: &mut [f32]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.call(Winograd::<V> {
+                size: bound.size,
+                sources: &bound.inputs[0],
+                targets: &bound.targets,
+                weights: bound.weights,
+                bias: bound.bias,
+                tiles: tiles::<V>(task),
+                scratch,
+                variant: PhantomData,
+            });
+        }
+    }
+
+    /// # Safety
+    /// As for [`Machine::perform`].
     unsafe fn store(&self, bound: &Bound, factor: usize, piece: Rows) {
         let (size, input) = (bound.size, bound.input(0));
         let channels = bound.inputs[0][0].channels / (factor * factor);
@@ -304,11 +326,11 @@ impl Machine<'_> {
         unsafe {
             let sums = bound.private.add(index * weights::sums_floats(conv, algorithm));
             match algorithm {
-                Algorithm::Winograd => {
-                    let across = bound.size.1.div_ceil(TILE);
+                Algorithm::Winograd4 | Algorithm::Winograd2 => {
+                    let across = bound.size.1.div_ceil(F4x4::TILE);
                     let rectangle = |rows: &Rows| Tiles {
                         image: rows.image,
-                        rows: (rows.rows.0 / TILE, rows.rows.1.div_ceil(TILE)),
+                        rows: (rows.rows.0 / F4x4::TILE, rows.rows.1.div_ceil(F4x4::TILE)),
                         columns: (0, across),
                     };
                     let tiles: Vec<Tiles> = rows.iter().map(rectangle).collect();
@@ -352,7 +374,7 @@ impl Machine<'_> {
         // SAFETY: the caller's promise; every piece has written its sums.
         unsafe {
             match algorithm {
-                Algorithm::Winograd => self.call(winograd_gradient::Finish {
+                Algorithm::Winograd4 | Algorithm::Winograd2 => self.call(winograd_gradient::Finish {
                     sums,
                     pieces,
                     in_channels,

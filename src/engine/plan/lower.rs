@@ -3,7 +3,7 @@
 //! Splits and concatenations vanish: a value is a list of channel ranges. A LeakyReLU, a sum or the derivative of a LeakyReLU vanishes into the step
 //! that made its operand when nothing else reads that operand.
 
-use super::algorithm::choose;
+use super::algorithm::{choose, choose_gradient};
 use super::program::{Algorithm, Buffer, BufferId, Operation, Part, Piece, Pieces, Precision, Program, Step};
 use super::readers::Readers;
 use crate::engine::EngineError;
@@ -227,7 +227,7 @@ impl Lowering<'_> {
             let buffer = &self.program.buffers[piece.buffer];
             [buffer.height, buffer.width]
         });
-        let algorithm = choose(conv, Direction::Forward, size);
+        let algorithm = choose_gradient(conv, size);
         let on_blocks = |pieces: &Pieces| pieces.iter().all(|piece| piece.channels.is_multiple_of(BLOCK));
         if algorithm == Algorithm::Grouped || algorithm == Algorithm::Direct && !inputs.iter().all(on_blocks)
         {

@@ -9,14 +9,13 @@ use super::kernels::{HostInput, HostOutput, scratch_floats};
 use super::plan::{Layout, Plan};
 use super::program::{Algorithm, Operation, Step};
 use super::run::{Arena, Ready, StepTimes};
-use super::strips::{Strip, strips};
+use super::strips::{GRID, Strip, strips};
 use super::weights;
 use crate::array::Array;
 use crate::engine::EngineError;
 use crate::engine::cpu::geometry::Direction;
 use crate::engine::cpu::peak;
 use crate::engine::cpu::simd::Isa;
-use crate::engine::cpu::winograd::TILE;
 use crate::graph::{Graph, shapes};
 use crate::imaging::RgbImage;
 use crate::measure::Input;
@@ -273,9 +272,9 @@ impl Network {
         if fits(plan) {
             return Ok(if images == 1 { Way::Whole(streaming) } else { Way::Parts(vec![whole]) });
         }
-        let mut core = width.next_multiple_of(TILE) / 2;
-        while core >= TILE {
-            core = core.next_multiple_of(TILE);
+        let mut core = width.next_multiple_of(GRID) / 2;
+        while core >= GRID {
+            core = core.next_multiple_of(GRID);
             let Some(strips) = strips(&program, width, core) else { break };
             let widest = strips.iter().map(|strip| strip.whole.1 - strip.whole.0).max().unwrap_or(width);
             if fits(Plan::inference(&self.graph, [1, height, widest], streaming)?) {
@@ -329,7 +328,11 @@ impl Network {
                 let floats = weights::packed_floats(conv, Direction::Forward, *algorithm)
                     + weights::bias_floats(conv, Direction::Forward);
                 let mut memory = vec![0.0; floats];
-                weights::pack(layer, of("weight"), of("bias"), &mut memory);
+                let blocks = (0, weights::blocks(conv, Direction::Forward));
+                // SAFETY: the memory is as long as it must be, and `new` has checked the weight's shape.
+                unsafe {
+                    weights::pack(self.isa, layer, of("weight"), of("bias"), blocks, memory.as_mut_ptr());
+                }
                 memory
             });
         }

@@ -1,6 +1,7 @@
 //! What a plan is made of before it has addresses: steps that read and write channel ranges of buffers.
 
 use crate::engine::cpu::geometry::Direction;
+use crate::engine::cpu::winograd::{F2x2, F4x4, Variant};
 use crate::graph::Conv2d;
 
 /// The number format of a buffer. Every buffer names its own, so that other formats can join without a second engine.
@@ -83,13 +84,26 @@ impl Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Algorithm {
     /// Winograd F(4×4, 3×3).
-    Winograd,
+    Winograd4,
+    /// Winograd F(2×2, 3×3).
+    Winograd2,
     /// A matrix product over pixels, for 1×1.
     Pointwise,
     /// Sums over the taps.
     Direct,
     /// The same for channels in groups.
     Grouped,
+}
+
+impl Algorithm {
+    /// Output pixels along the side of a Winograd tile.
+    pub(super) fn tile(self) -> Option<usize> {
+        match self {
+            Self::Winograd4 => Some(F4x4::TILE),
+            Self::Winograd2 => Some(F2x2::TILE),
+            Self::Pointwise | Self::Direct | Self::Grouped => None,
+        }
+    }
 }
 
 /// What a step computes.
@@ -208,7 +222,8 @@ pub(super) struct Program {
 impl std::fmt::Display for Algorithm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Winograd => "winograd F(4x4)",
+            Self::Winograd4 => "winograd F(4x4)",
+            Self::Winograd2 => "winograd F(2x2)",
             Self::Pointwise => "matrix product",
             Self::Direct => "direct",
             Self::Grouped => "grouped",

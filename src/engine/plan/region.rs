@@ -26,9 +26,13 @@ unsafe impl Sync for Region {}
 
 impl Region {
     /// `floats` zeros.
-    #[expect(clippy::expect_used, reason = "a size beyond the address space is a mistake of the caller; vectors panic on it too")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a size beyond the address space is a mistake of the caller; vectors panic on it too"
+    )]
     pub(super) fn zeros(floats: usize) -> Self {
-        let bytes = floats.checked_mul(size_of::<f32>()).expect("the size is a number of bytes").max(LINE_BYTES);
+        let bytes =
+            floats.checked_mul(size_of::<f32>()).expect("the size is a number of bytes").max(LINE_BYTES);
         let alignment = if bytes >= LARGE_PAGE_BYTES { LARGE_PAGE_BYTES } else { LINE_BYTES };
         let layout = Layout::from_size_align(bytes, alignment).expect("the size is a number of bytes");
         // SAFETY: the layout is not empty.

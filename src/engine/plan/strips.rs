@@ -4,8 +4,11 @@
 //! value it reads, so whole tiles are counted, and strips begin where tiles of the whole image do: results are the same bits as without strips.
 //! Rows need no such halo: the wave of a streaming plan goes through them from top to bottom.
 
-use super::program::{Algorithm, Operation, Program};
-use crate::engine::cpu::winograd::TILE;
+use super::program::{Operation, Program};
+use crate::engine::cpu::winograd::{F4x4, Variant};
+
+/// Strips begin at multiples of it, where tiles of every size begin.
+pub(super) const GRID: usize = F4x4::TILE;
 
 /// A range of columns to keep, and the range that must be computed for it. Both in LR pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +17,10 @@ pub(super) struct Strip {
     pub(super) whole: (usize, usize),
 }
 
-/// Cuts an image into strips whose cores are `core` columns wide, a multiple of [`TILE`]. `None` if some step is not local: then no part of the image can be computed
+/// Cuts an image into strips whose cores are `core` columns wide, a multiple of [`GRID`]. `None` if some step is not local: then no part of the image can be computed
 /// alone.
 pub(super) fn strips(program: &Program, width: usize, core: usize) -> Option<Vec<Strip>> {
-    let starts = (0..width).step_by(core.max(TILE));
+    let starts = (0..width).step_by(core.max(GRID));
     starts.map(|start| strip(program, width, (start, (start + core).min(width)))).collect()
 }
 
@@ -32,8 +35,10 @@ fn strip(program: &Program, width: usize, core: (usize, usize)) -> Option<Strip>
             None => Some(core),
         };
         let Some((mut from, mut to)) = wanted else { continue };
-        if let Operation::Conv { algorithm: Algorithm::Winograd, .. } = step.operation {
-            (from, to) = (from / TILE * TILE, to.next_multiple_of(TILE).min(width));
+        if let Operation::Conv { algorithm, .. } = step.operation
+            && let Some(tile) = algorithm.tile()
+        {
+            (from, to) = (from / tile * tile, to.next_multiple_of(tile).min(width));
         }
         let (from, to) = (from.saturating_sub(reach), (to + reach).min(width));
         whole = (whole.0.min(from), whole.1.max(to));
@@ -42,5 +47,5 @@ fn strip(program: &Program, width: usize, core: (usize, usize)) -> Option<Strip>
             *range = (range.0.min(from), range.1.max(to));
         }
     }
-    Some(Strip { core, whole: (whole.0 / TILE * TILE, whole.1.next_multiple_of(TILE).min(width)) })
+    Some(Strip { core, whole: (whole.0 / GRID * GRID, whole.1.next_multiple_of(GRID).min(width)) })
 }

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::memory::Memory;
 use super::program::{Algorithm, BufferId, Operation, Part, Program, Step};
 use super::stages::Stage;
+use super::weights::blocks;
 use crate::engine::EngineError;
 use crate::engine::cpu::BLOCK;
 use crate::engine::cpu::pointwise::Rows;
-use crate::engine::cpu::winograd::TILE;
+use crate::engine::cpu::winograd::{F4x4, Variant};
 
-/// Tiles of a Winograd convolution that one task works on: their transforms fill about half of a 512 KiB cache at 64 channels.
+/// Tiles of 4×4 pixels of a Winograd convolution that one task works on: their transforms fill about half of a 512 KiB cache at 64 channels.
 const TILES: usize = 24;
 /// Pixels that one task of another kind works on.
 const PIXELS: usize = 1024;
@@ -162,8 +163,8 @@ impl Tasks {
 
 /// Height of the bands of a wave over an image of this width, in rows: as many tiles as a task wants, and whole tiles.
 pub(super) fn band_rows(width: usize) -> usize {
-    let across = width.div_ceil(TILE).max(1);
-    (TILES / across).max(1) * TILE
+    let across = width.div_ceil(F4x4::TILE).max(1);
+    (TILES / across).max(1) * F4x4::TILE
 }
 
 /// The size of the image that a step is cut along, or `None` for one that is not cut like that.
@@ -184,6 +185,7 @@ fn pieces(program: &Program, step: &Step) -> usize {
             gradient_pieces(*algorithm, program.batch, gradient_size(program, step)).len()
         }
         Operation::FinishGradient { conv, .. } => conv.out_channels.div_ceil(BLOCK),
+        Operation::Pack { conv, direction, .. } => blocks(conv, *direction),
         _ => 1,
     }
 }
@@ -204,10 +206,10 @@ pub(super) fn gradient_pieces(
     batch: usize,
     (height, _): (usize, usize),
 ) -> Vec<Vec<Rows>> {
-    let unit = if algorithm == Algorithm::Winograd { TILE } else { 1 };
+    let unit = algorithm.tile().unwrap_or(1);
     let per_image = height.div_ceil(unit);
     let all = batch * per_image;
-    let several = matches!(algorithm, Algorithm::Winograd | Algorithm::Pointwise);
+    let several = matches!(algorithm, Algorithm::Winograd4 | Algorithm::Pointwise);
     // Kernels that take one range of rows get a whole image, or parts of a single one.
     let parts = if several || batch == 1 { PIECES.min(all) } else { batch };
     let piece = |part: usize| {
@@ -222,33 +224,33 @@ pub(super) fn gradient_pieces(
     (0..parts).map(piece).collect()
 }
 
-fn is_winograd(step: &Step) -> bool {
-    matches!(step.operation, Operation::Conv { algorithm: Algorithm::Winograd, .. })
+/// The side of the tiles that a step computes, if it is a Winograd convolution.
+fn tile(step: &Step) -> Option<usize> {
+    match step.operation {
+        Operation::Conv { algorithm, .. } => algorithm.tile(),
+        _ => None,
+    }
 }
 
 /// Rows of output that one task works on where rows need no order.
 fn rows_of_task(step: &Step, width: usize) -> usize {
     /// Columns of tiles of a narrow image: one register tile of them fills the vectors' registers.
     const NARROW: usize = 6;
-    if !is_winograd(step) {
-        return (PIXELS / width.max(1)).max(1);
-    }
-    match width.div_ceil(TILE) {
-        across if (NARROW..TILES).contains(&across) => TILES / NARROW * TILE,
+    let Some(tile) = tile(step) else { return (PIXELS / width.max(1)).max(1) };
+    match width.div_ceil(tile) {
+        across if (NARROW..TILES).contains(&across) => TILES / NARROW * tile,
         _ => band_rows(width),
     }
 }
 
-/// The columns of a band of Winograd tiles are cut so that a task has about [`TILES`]; other rows are not cut.
+/// The columns of a band of Winograd tiles are cut so that a task's transforms take as much memory as those of [`TILES`] do; other rows are not cut.
 fn columns_of_task(step: &Step, rows: (usize, usize), width: usize) -> Vec<(usize, usize)> {
-    if !is_winograd(step) {
-        return vec![(0, width)];
-    }
-    let (down, across) = ((rows.1 - rows.0).div_ceil(TILE), width.div_ceil(TILE));
+    let Some(tile) = tile(step) else { return vec![(0, width)] };
+    let (down, across) = ((rows.1 - rows.0).div_ceil(tile), width.div_ceil(tile));
     // Full register tiles first: what is left over goes into the last task.
-    let most = (TILES / down).max(1);
+    let most = (TILES * F4x4::POINTS / (tile + 2).pow(2) / down).max(1);
     let parts = across.div_ceil(most);
-    let cut = |part: usize| if part == parts { width } else { part * most * TILE };
+    let cut = |part: usize| if part == parts { width } else { part * most * tile };
     (0..parts).map(|part| (cut(part), cut(part + 1))).collect()
 }
 
