@@ -44,8 +44,9 @@ mod mode {
     }
 
     pub(super) fn set(value: u64) {
+        // Without `nomem`, so that no load or store crosses it, and with them the arithmetic between: as on x86-64.
         // SAFETY: changes how denormals are treated and nothing else: the other bits come from `get`.
-        unsafe { std::arch::asm!("msr fpcr, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+        unsafe { std::arch::asm!("msr fpcr, {}", in(reg) value, options(nostack, preserves_flags)) };
     }
 }
 
