@@ -9,6 +9,18 @@ pub(super) fn pixel_floats(channels: usize) -> usize {
     channels.div_ceil(BLOCK) * BLOCK
 }
 
+/// Floats from one row to the next. Rows at a multiple of 4 KiB compete for the same lines of the caches, and a tile reads six of them at once: rows
+/// that are long are lengthened such that each begins 1664 bytes further into such a stretch than the one above, a tile's width of 64 channels.
+fn row_floats(width: usize, channels: usize) -> usize {
+    const STRETCH: usize = 4096 / size_of::<f32>();
+    const SHIFT: usize = 1664 / size_of::<f32>();
+    let floats = width * pixel_floats(channels);
+    match floats >= 2 * STRETCH {
+        true => floats + (SHIFT + STRETCH - floats % STRETCH) % STRETCH,
+        false => floats,
+    }
+}
+
 /// Memory of one or several buffers that succeed each other in it, or of a step's private results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Storage {
@@ -62,7 +74,7 @@ impl Memory {
                     let shape = &program.buffers[buffer];
                     let held = bands_held(program, &stages[stage], step).map(|bands| bands * band);
                     let rows = held.map_or(shape.height, |rows| rows.min(shape.height));
-                    let floats = program.batch * rows * shape.width * pixel_floats(shape.channels);
+                    let floats = program.batch * rows * row_floats(shape.width, shape.channels);
                     memory.storages.push(Storage { offset: 0, floats, rows, live: (stage, last) });
                     memory.storages.len() - 1
                 }
@@ -156,7 +168,7 @@ impl Memory {
         let storage = &self.storages[self.of_buffer[buffer]];
         let shape = &program.buffers[buffer];
         let pixel = pixel_floats(shape.channels);
-        let row = shape.width * pixel;
+        let row = row_floats(shape.width, shape.channels);
         View {
             // SAFETY: every storage lies inside the arena.
             base: unsafe { arena.add(storage.offset + channel) },
