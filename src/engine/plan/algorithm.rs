@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn directions_exchange_channels_and_gradients_have_no_small_tiles() {
         let size = [5, 5];
-        assert_eq!(choose(&conv(16, 64), Direction::Forward, size), Algorithm::Winograd2);
-        assert_eq!(choose_gradient(&conv(16, 64), size), Algorithm::Winograd4);
+        assert_eq!(choose(&conv(64, 64), Direction::Forward, size), Algorithm::Winograd2);
+        assert_eq!(choose_gradient(&conv(64, 64), size), Algorithm::Winograd4);
         let (wide, narrow) = (conv(3, 64), conv(64, 3));
         for size in [[8, 8], [5, 5], [64, 64]] {
             let forward = choose(&wide, Direction::Forward, size);
