@@ -11,7 +11,7 @@ use super::view::{Epilogue, Source};
 use crate::graph::Conv2d;
 
 const BATCH: usize = 2;
-/// Relative to the largest value; measured: at most MEASURED, with separately rounded multiplications and additions over 1600 terms.
+/// Relative to the largest value; measured: at most 1.4e-6, with multiplications and additions rounded apart; 1.3e-6 with fused ones.
 const TOLERANCE: f64 = 4e-6;
 
 fn conv(channels: (usize, usize), (kernel, stride, padding): (usize, usize, usize), groups: usize) -> Conv2d {

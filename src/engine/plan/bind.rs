@@ -1,7 +1,7 @@
 //! Steps with addresses: what a plan becomes when it gets an arena.
 
+use super::compile::Plan;
 use super::memory::pixel_floats;
-use super::plan::Plan;
 use super::program::{Operation, Part, Piece, Step};
 use super::stages::dependency;
 use super::tasks::{gradient_pieces, gradient_size};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::Plan;
+use super::compile::Plan;
 use super::program::{Algorithm, Operation, Step};
 use crate::engine::cpu::simd::Isa;
 use crate::fsio::Artefact;
@@ -149,7 +149,7 @@ pub fn gflops(multiply_adds: u64, ms: f64) -> f64 {
 }
 
 /// How an operation is computed, where there is a choice.
-fn algorithm(operation: &Operation) -> Option<Algorithm> {
+pub(super) fn algorithm(operation: &Operation) -> Option<Algorithm> {
     match operation {
         Operation::Conv { algorithm, .. }
         | Operation::WeightGradient { algorithm, .. }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::breakdown::name;
-use super::plan::Plan;
+use super::breakdown::{algorithm, name};
+use super::compile::Plan;
 use super::program::{Part, Piece, Step};
 
 impl fmt::Display for Plan {
@@ -42,7 +42,11 @@ impl fmt::Display for Line<'_> {
         let step = self.0;
         let pieces = |pieces: &Vec<Piece>| pieces.iter().map(range).collect::<Vec<_>>().join(" ");
         let inputs: Vec<String> = step.inputs.iter().map(pieces).collect();
-        write!(f, "{}({})", name(&step.operation), inputs.join(", "))?;
+        write!(f, "{}", name(&step.operation))?;
+        if let Some(algorithm) = algorithm(&step.operation) {
+            write!(f, ", {algorithm}")?;
+        }
+        write!(f, "({})", inputs.join(", "))?;
         if let Some(output) = step.output {
             write!(f, " -> b{output}")?;
         }

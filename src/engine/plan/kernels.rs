@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::bind::{Bound, Range};
-use super::plan::Plan;
+use super::compile::Plan;
 use super::program::{Algorithm, Operation, Step};
 use super::tasks::{Task, gradient_pieces, gradient_size};
 use super::weights;

@@ -7,13 +7,14 @@
 mod algorithm;
 mod bind;
 mod breakdown;
+mod compile;
 mod dump;
 mod executor;
 mod kernels;
 mod lower;
 mod memory;
 mod network;
-mod plan;
+
 mod program;
 mod readers;
 mod region;
@@ -27,7 +28,7 @@ mod training;
 mod weights;
 
 pub use breakdown::{Breakdown, StepCost, gflops};
+pub use compile::{Layout, Plan};
 pub use network::Network;
-pub use plan::{Layout, Plan};
 pub use program::{Algorithm, Precision};
 pub use training::Trainer;

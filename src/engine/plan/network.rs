@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::breakdown::Breakdown;
+use super::compile::{Layout, Plan};
 use super::kernels::{HostInput, HostOutput, scratch_floats};
-use super::plan::{Layout, Plan};
 use super::program::{Algorithm, Operation, Step};
 use super::run::{Arena, Ready, StepTimes};
 use super::strips::{GRID, Strip, strips};

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::bind::{Bound, bind};
+use super::compile::Plan;
 use super::executor;
 use super::kernels::{HostInput, HostOutput, Machine, Parameters, scratch_floats};
-use super::plan::Plan;
 use super::program::Step;
 use super::region::Region;
 use crate::engine::cpu::simd::Isa;

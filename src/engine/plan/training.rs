@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::compile::Plan;
 use super::kernels::{HostInput, HostOutput, Parameters};
-use super::plan::Plan;
 use super::run::{Arena, Ready};
 use crate::array::Array;
 use crate::engine::EngineError;

@@ -10,8 +10,8 @@ use crate::engine::cpu::view::{Epilogue, Source, Target};
 use crate::graph::Conv2d;
 
 const BATCH: usize = 2;
-/// Relative to the largest value; measured: at most 2.8e-6.
-const TOLERANCE: f64 = 4e-6;
+/// Relative to the largest value; measured: at most 1.6e-6 with tiles of 4×4, and 5.6e-7 with tiles of 2×2.
+const TOLERANCE: f64 = 3e-6;
 
 fn conv((in_channels, out_channels): (usize, usize)) -> Conv2d {
     Conv2d { in_channels, out_channels, kernel: 3, stride: 1, padding: 1, groups: 1, bias: true }
@@ -162,6 +162,7 @@ fn check_pack<V: Variant>(matrix: &[[f64; 3]]) {
                 let at = (output / BLOCK * inputs + input) * BLOCK + output % BLOCK;
                 for (point, expected) in expected.into_iter().enumerate() {
                     let found = f64::from(first[point * point_len + at]);
+                    // Measured: 2.2e-7, with taps up to 1.
                     assert!((found - expected).abs() <= 4e-7, "{found} instead of {expected}");
                 }
             }
