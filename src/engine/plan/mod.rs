@@ -1,8 +1,8 @@
 //! The planned engine: a graph compiled, for one shape and mode, into a fixed list of kernel calls over one arena.
 //!
-//! The way of the data: [`lower`] turns the graph into steps (what is fused, what is free, which algorithm); [`stages`] decides which steps run together; [`memory`] gives
-//! everything its place; [`tasks`] cuts the steps and orders the pieces; [`bind`] turns places into addresses; [`kernels`] calls what `engine::cpu` computes; [`executor`] runs the tasks on threads.
-//! Nothing is allocated between the first task and the last, and results are the same bits for any number of threads.
+//! The way of the data: `lower` turns the graph into steps (what is fused, what is free, which algorithm); `stages` decides which steps run together; `memory` gives
+//! everything its place; `tasks` cuts the steps and orders the pieces; `bind` turns places into addresses; `kernels` calls what `engine::cpu` computes; `executor` runs the tasks on threads.
+//! No memory for values is allocated between the first task and the last, and results are the same bits for any number of threads.
 
 mod algorithm;
 mod bind;
