@@ -2,11 +2,12 @@
 
 use super::compile::Plan;
 use super::memory::pixel_floats;
-use super::program::{Operation, Part, Piece, Step};
+use super::program::{Operation, Part, Piece, Step, single, slice};
 use super::stages::dependency;
 use super::tasks::{gradient_pieces, gradient_size};
 use super::weights::{bias_floats, packed_floats};
 use crate::engine::cpu::geometry::Direction;
+use crate::engine::cpu::pointwise::Rows;
 use crate::engine::cpu::resize::Axis;
 use crate::engine::cpu::view::{Epilogue, Source, Target, View};
 
@@ -21,8 +22,8 @@ pub(super) struct Bound {
     pub(super) bias: *const f32,
     /// What only this step and the one after it use, or null.
     pub(super) private: *mut f32,
-    /// Pieces of the weight gradient.
-    pub(super) pieces: usize,
+    /// For weight gradients: the rows that each piece sums over.
+    pub(super) pieces: Vec<Vec<Rows>>,
     /// Channels of the output.
     pub(super) channels: usize,
     /// Height and width of what is cut into tasks: the output, or the input of a step without output.
@@ -114,7 +115,7 @@ impl Binding<'_> {
             weights: std::ptr::null(),
             bias: std::ptr::null(),
             private: self.private(inner.unwrap_or(index)),
-            pieces: 0,
+            pieces: Vec::new(),
             channels: output.map_or(0, |piece| piece.channels),
             size: self.size(output.or(first(0))),
             input_size: self.size(first(0)),
@@ -132,11 +133,9 @@ impl Binding<'_> {
                     bound.forward_size = bound.size;
                 }
             }
-            Operation::FinishGradient { algorithm, .. } => {
-                if let Some(sums) = inner.and_then(|inner| program.steps.get(inner)) {
-                    let size = gradient_size(program, sums);
-                    bound.pieces = gradient_pieces(*algorithm, program.batch, size).len();
-                }
+            Operation::WeightGradient { algorithm, .. } | Operation::FinishGradient { algorithm, .. } => {
+                let sums = &program.steps[inner.unwrap_or(index)];
+                bound.pieces = gradient_pieces(*algorithm, program.batch, gradient_size(program, sums));
             }
             Operation::ResizeBilinear => {
                 let ((from_y, from_x), (to_y, to_x)) = (bound.input_size, bound.size);
@@ -195,7 +194,7 @@ impl Binding<'_> {
         let inputs: Vec<Piece> = step
             .inputs
             .iter()
-            .filter_map(|pieces| piece_at(pieces, from.checked_sub(start)?, channels))
+            .filter_map(|pieces| single(&slice(pieces, from.checked_sub(start)?, channels)))
             .collect();
         let whole = Piece { buffer: output, start: from, channels };
         let last = from + channels == self.plan.program.buffers[output].channels;
@@ -207,16 +206,4 @@ impl Binding<'_> {
             room: own.min(read),
         })
     }
-}
-
-/// The channels from `at` on, if they lie in one piece.
-fn piece_at(pieces: &[Piece], at: usize, channels: usize) -> Option<Piece> {
-    let mut offset = 0;
-    for piece in pieces {
-        if offset <= at && at + channels <= offset + piece.channels {
-            return Some(Piece { start: piece.start + at - offset, channels, ..*piece });
-        }
-        offset += piece.channels;
-    }
-    None
 }

@@ -4,8 +4,8 @@ use std::marker::PhantomData;
 
 use super::bind::{Bound, Range};
 use super::compile::Plan;
-use super::program::{Algorithm, Operation, Step};
-use super::tasks::{Task, gradient_pieces, gradient_size};
+use super::program::{Algorithm, Operation};
+use super::tasks::Task;
 use super::weights;
 use crate::engine::cpu::direct::Direct;
 use crate::engine::cpu::elementwise::{Combination, Combine};
@@ -166,13 +166,12 @@ impl Machine<'_> {
                     }
                 }
                 Operation::WeightGradient { conv, algorithm } => {
-                    self.weight_gradient(step, bound, (conv, *algorithm), task.index, scratch);
+                    self.weight_gradient(bound, (conv, *algorithm), task.index, scratch);
                 }
                 Operation::FinishGradient { name, conv, algorithm } => {
                     self.finish_gradient(task, bound, (name, conv, *algorithm));
                 }
-                Operation::Sum => self.combine(bound, Combination::Sum, piece),
-                Operation::Place { .. } => self.combine(bound, Combination::Sum, piece),
+                Operation::Sum | Operation::Place { .. } => self.combine(bound, Combination::Sum, piece),
                 Operation::Product => self.combine(bound, Combination::Product, piece),
                 Operation::Sigmoid => self.combine(bound, Combination::Sigmoid, piece),
                 Operation::SigmoidGradient => self.combine(bound, Combination::SigmoidGradient, piece),
@@ -312,16 +311,13 @@ impl Machine<'_> {
     /// As for [`Machine::perform`].
     unsafe fn weight_gradient(
         &self,
-        step: &Step,
         bound: &Bound,
         (conv, algorithm): (&Conv2d, Algorithm),
         index: usize,
         scratch: &mut [f32],
     ) {
-        let program = &self.plan.program;
-        let pieces = gradient_pieces(algorithm, program.batch, gradient_size(program, step));
         let [x, dy] = bound.inputs.as_slice() else { return };
-        let (rows, geometry) = (&pieces[index], bound.geometry(conv));
+        let (rows, geometry) = (&bound.pieces[index], bound.geometry(conv));
         // SAFETY: the caller's promise; every piece has private sums.
         unsafe {
             let sums = bound.private.add(index * weights::sums_floats(conv, algorithm));
@@ -370,7 +366,7 @@ impl Machine<'_> {
         let (weights, bias) = parameters.gradients(name);
         let (sums, distance) = (bound.private.cast_const(), weights::sums_floats(conv, algorithm));
         let (in_channels, out_channels) = (conv.in_channels, conv.out_channels);
-        let (blocks, pieces) = ((task.index, task.index + 1), bound.pieces);
+        let (blocks, pieces) = ((task.index, task.index + 1), bound.pieces.len());
         // SAFETY: the caller's promise; every piece has written its sums.
         unsafe {
             match algorithm {

@@ -4,7 +4,9 @@
 //! that made its operand when nothing else reads that operand.
 
 use super::algorithm::{choose, choose_gradient};
-use super::program::{Algorithm, Buffer, BufferId, Operation, Part, Piece, Pieces, Precision, Program, Step};
+use super::program::{
+    Algorithm, Buffer, BufferId, Operation, Part, Piece, Pieces, Precision, Program, Step, single, slice,
+};
 use super::readers::Readers;
 use crate::engine::EngineError;
 use crate::engine::cpu::BLOCK;
@@ -267,8 +269,7 @@ impl Lowering<'_> {
         let &[dy, y] = self.graph.nodes()[index].inputs.as_slice() else { return Pieces::new() };
         let forward = self.values[y.index()].clone();
         let mask = |offset, channels| {
-            let &[piece] = slice(&forward, offset, channels).as_slice() else { return None };
-            Some(Fused::Mask(piece, slope))
+            single(&slice(&forward, offset, channels)).map(|piece| Fused::Mask(piece, slope))
         };
         if let Some(value) = self.fuse(index, dy.index(), mask) {
             return value;
@@ -284,10 +285,7 @@ impl Lowering<'_> {
         // The later of both is more likely to find the other one finished.
         for (carrier, other) in [(b, a), (a, b)] {
             let addend = self.values[other.index()].clone();
-            let sum = |offset, channels| {
-                let &[piece] = slice(&addend, offset, channels).as_slice() else { return None };
-                Some(Fused::Sum(piece))
-            };
+            let sum = |offset, channels| single(&slice(&addend, offset, channels)).map(Fused::Sum);
             if carrier != other
                 && let Some(value) = self.fuse(index, carrier.index(), sum)
             {
@@ -479,20 +477,6 @@ fn merged(pieces: impl Iterator<Item = Piece>) -> Pieces {
             }
             _ => list.push(piece),
         }
-    }
-    list
-}
-
-/// A range of a value's channels.
-fn slice(pieces: &[Piece], start: usize, channels: usize) -> Pieces {
-    let (mut offset, mut list) = (0, Pieces::new());
-    for piece in pieces {
-        let from = start.max(offset);
-        let to = (start + channels).min(offset + piece.channels);
-        if from < to {
-            list.push(Piece { start: piece.start + from - offset, channels: to - from, ..*piece });
-        }
-        offset += piece.channels;
     }
     list
 }

@@ -49,6 +49,28 @@ impl Piece {
 /// A value as its readers see it: channel ranges one after another. A split or a concatenation makes no step, only another list.
 pub(super) type Pieces = Vec<Piece>;
 
+/// A range of a value's channels.
+pub(super) fn slice(pieces: &[Piece], start: usize, channels: usize) -> Pieces {
+    let (mut offset, mut list) = (0, Pieces::new());
+    for piece in pieces {
+        let from = start.max(offset);
+        let to = (start + channels).min(offset + piece.channels);
+        if from < to {
+            list.push(Piece { start: piece.start + from - offset, channels: to - from, ..*piece });
+        }
+        offset += piece.channels;
+    }
+    list
+}
+
+/// The only piece, if the value lies in one.
+pub(super) fn single(pieces: &[Piece]) -> Option<Piece> {
+    match pieces {
+        &[piece] => Some(piece),
+        _ => None,
+    }
+}
+
 /// What is done to a range of a step's output channels before it is stored, in this order: `before`, activation, `after`, mask.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Part {
