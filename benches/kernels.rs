@@ -23,7 +23,7 @@ use esr::engine::cpu::pool::{MaxPool, MaxPoolGradient, Windows};
 use esr::engine::cpu::resize::{Axis, Resize, ResizeGradient};
 use esr::engine::cpu::simd::{Isa, Kernel, run};
 use esr::engine::cpu::view::{Epilogue, Source, Target, View};
-use esr::engine::cpu::winograd::{self, F2x2, F4x4, Pack, Tiles, Variant, Winograd};
+use esr::engine::cpu::winograd::{self, F2x2, F4x4, F4x6, Pack, Tiles, Variant, Winograd};
 use esr::engine::cpu::winograd_gradient::{self, WinogradGradient};
 use esr::engine::cpu::{BLOCK, shuffle};
 use esr::graph::Conv2d;
@@ -120,10 +120,10 @@ fn time(bencher: Bencher<'_, '_>, items: ItemsCount, mut kernel: impl Kernel) {
 
 /// Rectangles of tiles as a plan cuts them: of about 24 tiles of 4×4.
 fn pieces<V: Variant>(side: usize) -> Vec<Tiles> {
-    let band = (24 / side.div_ceil(4)).max(1) * 4 / V::TILE;
-    let across = side.div_ceil(V::TILE);
-    let parts = (band.min(across) * across).div_ceil(24 * 36 / V::POINTS).min(across);
-    let rows = (0..across.div_ceil(band)).map(|index| (index * band, ((index + 1) * band).min(across)));
+    let band = (24 / side.div_ceil(4)).max(1) * 4 / V::TILE.0;
+    let (down, across) = (side.div_ceil(V::TILE.0), side.div_ceil(V::TILE.1));
+    let parts = (band.min(down) * across).div_ceil(24 * 36 / V::POINTS).min(across);
+    let rows = (0..down.div_ceil(band)).map(|index| (index * band, ((index + 1) * band).min(down)));
     let columns = move |part: usize| (across * part / parts, across * (part + 1) / parts);
     rows.flat_map(|rows| (0..parts).map(move |part| Tiles { image: 0, rows, columns: columns(part) }))
         .collect()
@@ -157,8 +157,8 @@ fn time_winograd<V: Variant>(bencher: Bencher<'_, '_>, (inputs, outputs, side): 
     let (mut from, mut to) = (Image::new(inputs, side), Image::new(outputs, side));
     let (sources, targets) = ([from.source()], [to.target(epilogue)]);
     let pieces = pieces::<V>(side);
-    let most = pieces.iter().map(Tiles::count).max().unwrap_or(0);
-    let mut scratch = vec![0.0f32; winograd::scratch_len::<V>(most, inputs, outputs)];
+    let most = pieces.iter().map(|tiles| winograd::scratch_len::<V>(tiles, inputs, outputs)).max();
+    let mut scratch = vec![0.0f32; most.unwrap_or(0)];
     bencher.counter(operations(&conv, side)).bench_local(|| {
         for &tiles in &pieces {
             let mut kernel = Winograd::<V> {
@@ -175,6 +175,11 @@ fn time_winograd<V: Variant>(bencher: Bencher<'_, '_>, (inputs, outputs, side): 
             unsafe { run(isa, &mut kernel) };
         }
     });
+}
+
+#[divan::bench(args = SHAPES)]
+fn winograd46(bencher: Bencher<'_, '_>, shape: Shape) {
+    time_winograd::<F4x6>(bencher, shape, Epilogue { activation: Some(0.05), ..Epilogue::default() });
 }
 
 #[divan::bench(args = SHAPES)]
@@ -281,7 +286,7 @@ fn pack_winograd4(bencher: Bencher<'_, '_>, (inputs, outputs): (usize, usize)) {
 
 #[divan::bench(args = GRADIENTS)]
 fn weight_gradient_winograd4(bencher: Bencher<'_, '_>, (inputs, outputs, side): Shape) {
-    let across = side.div_ceil(F4x4::TILE);
+    let across = side.div_ceil(F4x4::TILE.0);
     let (mut x, mut dy) = (Image::new(inputs, side), Image::new(outputs, side));
     let mut sums = vec![0.0f32; winograd_gradient::sums_len(inputs, outputs)];
     let kernel = WinogradGradient {

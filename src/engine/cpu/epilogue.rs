@@ -5,10 +5,10 @@ use super::gemm::vectors;
 use super::simd::Simd;
 use super::view::{Epilogue, Target, View};
 
-/// Adjacent pixels of a row that are finished together.
+/// Pixels next to each other, along a row or down a column, that are finished together.
 pub(super) const RUN: usize = 4;
 
-/// The addresses that a run of adjacent pixels is written to and combined with; a channel offset is still to be added.
+/// The addresses that a run of pixels is written to and combined with; a channel offset is still to be added.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     out: Address,
@@ -60,6 +60,23 @@ impl Run {
                 activation,
             }
         }
+    }
+
+    /// The run down a column that begins at a pixel.
+    ///
+    /// # Safety
+    /// The pixel must be inside every view of the target, and the run's other pixels must lie below it in memory: no view begins anew between them.
+    #[inline(always)]
+    pub(super) unsafe fn down(target: &Target, image: usize, y: usize, x: usize) -> Self {
+        // SAFETY: the caller's promise.
+        let mut run = unsafe { Self::at(target, image, y, x) };
+        let Epilogue { before, activation: _, after, mask } = target.epilogue;
+        let turn = |address: &mut Address, view: View| address.pixel = view.row;
+        turn(&mut run.out, target.view);
+        run.before.iter_mut().zip(before).for_each(|(address, view)| turn(address, view));
+        run.after.iter_mut().zip(after).for_each(|(address, view)| turn(address, view));
+        run.mask.iter_mut().zip(mask).for_each(|((address, _), (view, _))| turn(address, view));
+        run
     }
 
     /// Finishes one vector of each of the first `count` pixels.

@@ -6,6 +6,9 @@
 use super::BLOCK;
 use super::simd::Simd;
 
+/// Terms of a product that are added between two looks at their number: so few remain of such loops that processors foresee their end.
+const UNROLLED: usize = 4;
+
 /// Vectors in a block.
 #[inline(always)]
 pub(super) const fn vectors<S: Simd>() -> usize {
@@ -44,13 +47,38 @@ pub(super) unsafe fn multiply_rows<S: Simd, const R: usize>(
 ) {
     // SAFETY: all offsets stay within what the caller promises.
     unsafe {
-        for i in 0..k {
-            let columns = load_block::<S>(b.add(i * BLOCK));
-            for (sum, row) in sums.iter_mut().zip(rows) {
-                let value = S::splat(*row.add(i));
-                for v in 0..vectors::<S>() {
-                    sum[v] = S::fma(value, columns[v], sum[v]);
-                }
+        let mut i = 0;
+        while i + UNROLLED <= k {
+            for term in i..i + UNROLLED {
+                add_term::<S, R>(sums, rows, term, b);
+            }
+            i += UNROLLED;
+        }
+        while i < k {
+            add_term::<S, R>(sums, rows, i, b);
+            i += 1;
+        }
+    }
+}
+
+/// Adds one term of a product.
+///
+/// # Safety
+/// As for [`multiply_rows`], and `term < k`.
+#[inline(always)]
+unsafe fn add_term<S: Simd, const R: usize>(
+    sums: &mut [S::Block; R],
+    rows: &[*const f32; R],
+    term: usize,
+    b: *const f32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let columns = load_block::<S>(b.add(term * BLOCK));
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            let value = S::splat(*row.add(term));
+            for v in 0..vectors::<S>() {
+                sum[v] = S::fma(value, columns[v], sum[v]);
             }
         }
     }

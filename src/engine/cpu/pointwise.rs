@@ -4,7 +4,7 @@ use super::BLOCK;
 use super::epilogue::{RUN, finish_tile};
 use super::gemm::{load_block, multiply};
 use super::simd::{Kernel, Simd};
-use super::view::{Source, Target};
+use super::view::{Source, Target, View};
 
 /// Rows of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +81,37 @@ impl Kernel for Pointwise<'_> {
 }
 
 impl Pointwise<'_> {
+    /// Asks for what the tile after the next one reads and writes: values of several layers, a few channels of each, are no stream that processors would
+    /// recognise.
+    #[inline(always)]
+    fn prefetch<S: Simd, const N: usize>(&self, y: usize, x: usize) {
+        const AHEAD: usize = 2;
+        let fetch = |view: &View, channels: usize| {
+            // SAFETY: the pixel at `x` exists; what follows is no more than an address.
+            let first = unsafe { view.at(self.piece.image, y, x) }.wrapping_add(AHEAD * N * view.pixel);
+            for pixel in 0..N {
+                for channel in (0..channels).step_by(BLOCK) {
+                    S::prefetch(first.wrapping_add(pixel * view.pixel + channel));
+                }
+            }
+        };
+        for source in self.sources {
+            fetch(&source.view, source.channels);
+        }
+        for Target { view, channels, epilogue } in self.targets {
+            for view in [Some(view), epilogue.before.as_ref(), epilogue.after.as_ref()].into_iter().flatten()
+            {
+                fetch(view, *channels);
+            }
+        }
+    }
+
     /// `N` adjacent pixels, all output channels.
     #[inline(always)]
     unsafe fn pixels<S: Simd, const N: usize>(&self, y: usize, x: usize) {
         let inputs: usize = self.sources.iter().map(|source| source.channels).sum();
         let image = self.piece.image;
+        self.prefetch::<S, N>(y, x);
         let mut first = 0;
         for target in self.targets {
             let mut channel = 0;

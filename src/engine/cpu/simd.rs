@@ -91,6 +91,17 @@ pub unsafe trait Simd: Copy {
     /// # Safety
     /// As the trait says, and [`Simd::LANES`] values have room at `to`.
     unsafe fn store(to: *mut f32, v: Self::V);
+    /// Asks for the cache line of an address, wherever that is: a hint that changes no value.
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch of any address is allowed, and every x86-64 has it.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
     /// `a + b`
     ///
     /// # Safety

@@ -108,7 +108,7 @@ fn plain(x: &Images, dy: &Images, side: usize) -> (Vec<f64>, Vec<f64>) {
 
 /// Cuts every image into three rectangles of tiles and deals them to two pieces.
 fn tiles(height: usize, width: usize, batch: usize) -> [Vec<Tiles>; 2] {
-    let (height, width) = (height.div_ceil(F4x4::TILE), width.div_ceil(F4x4::TILE));
+    let (height, width) = (height.div_ceil(F4x4::TILE.0), width.div_ceil(F4x4::TILE.1));
     let mut pieces = [Vec::new(), Vec::new()];
     for image in 0..batch {
         let (top, bottom, left, right) =

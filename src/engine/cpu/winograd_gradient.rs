@@ -17,19 +17,24 @@ use super::gemm::{for_row_tiles, load_block, store_block, vectors};
 use super::gradient::{add_pieces, finish_bias, multiply_transposed};
 use super::simd::{Kernel, Simd};
 use super::view::Source;
-use super::winograd::{F4x4, Tiles, Variant, padded, plane, transform_input};
+use super::winograd::{
+    Columns, F4, F4x4, Filter, Tiles, Variant, padded, plane, transform_columns, transform_rows,
+};
 
 /// The algorithm is F(4×4, 3×3) only: no image is so small that its gradient would be faster with smaller tiles.
-const TILE: usize = F4x4::TILE;
-const PATCH: usize = F4x4::PATCH;
+const TILE: usize = F4::TILE;
+const PATCH: usize = F4::PATCH;
 const POINTS: usize = F4x4::POINTS;
-const A: f32 = F4x4::A;
-const B: f32 = F4x4::B;
+const A: f32 = F4::A;
+const B: f32 = F4::B;
 
 /// Tiles that are transformed and multiplied together. The sums, 590 KB with 64 channels on either side, pass through the cache once a chunk, and so
 /// do both operands. Of 16 to 128 tiles 64 took the least time; taking the points in two or three groups, to fit a cache of 512 KiB, took more,
 /// because pixels were then read that often.
 pub const CHUNK: usize = 64;
+
+/// Tiles of a row whose columns are transformed together: few enough that they stay in the cache.
+const SEGMENT: usize = 16;
 
 /// Floats between the sums of two points: padded for the same reason as [`plane`].
 const fn point_len(in_channels: usize, out_channels: usize) -> usize {
@@ -43,8 +48,9 @@ pub const fn sums_len(in_channels: usize, out_channels: usize) -> usize {
 
 /// Floats of scratch memory for one piece.
 pub const fn scratch_len(in_channels: usize, out_channels: usize) -> usize {
-    let (inputs, outputs) = (POINTS * padded(in_channels), TILE * TILE * padded(out_channels));
-    let patch = if inputs > outputs { inputs } else { outputs };
+    let columns = Columns::of::<F4x4>((1, SEGMENT), in_channels).floats;
+    let outputs = TILE * TILE * padded(out_channels);
+    let patch = if columns > outputs { columns } else { outputs };
     POINTS * (plane(CHUNK, in_channels) + plane(CHUNK, out_channels))
         + 2 * padded(out_channels)
         + BLOCK
@@ -89,9 +95,20 @@ impl Kernel for WinogradGradient<'_> {
             loop {
                 let mut count = 0;
                 bias.write_bytes(0, padded(outputs));
-                while let Some(segment) = segments.next(CHUNK - count) {
-                    let to = v.add(count * padded(inputs));
-                    transform_input::<F4x4, S>(self.size, self.x, &segment, to, v_plane, patch);
+                while let Some(segment) = segments.next(SEGMENT.min(CHUNK - count)) {
+                    let columns = Columns::of::<F4x4>(segment.size(), inputs);
+                    transform_columns::<F4x4, S>(self.size, self.x, &segment, patch, &columns);
+                    for row in 0..PATCH {
+                        let to = v.add(row * PATCH * v_plane + count * padded(inputs));
+                        let columns = (patch.cast_const(), &columns, row);
+                        transform_rows::<F4x4, S>(
+                            (&segment, 0, segment.count()),
+                            inputs,
+                            columns,
+                            to,
+                            v_plane,
+                        );
+                    }
                     let to = d.add(count * padded(outputs));
                     transform_gradient::<S>(self.size, self.dy, &segment, to, bias, pixel, patch);
                     count += segment.count();

@@ -4,13 +4,16 @@
 //! fitted to times of one thread with AVX2 (Zen 3) for 3 to 64 input channels, 16 to 64 output channels and images of 3×3 to 256×256; `cargo bench --bench kernels`
 //! measures such times. Over those 96 shapes the chosen algorithm took 1 % more time than the fastest in the mean, and 22 % at most.
 
+use super::lower::Mode;
 use super::program::Algorithm;
 use crate::engine::cpu::BLOCK;
 use crate::engine::cpu::geometry::Direction;
-use crate::engine::cpu::winograd::{F2x2, F4x4, Variant};
+use crate::engine::cpu::winograd::{F2x2, F4x4, F4x6, Variant};
 use crate::graph::Conv2d;
 
 /// Rows of a register tile as long as which the transforms of a tile take, for each block of channels read or written.
+const TRANSFORM_6: usize = 750;
+/// The same for tiles of 4×4.
 const TRANSFORM_4: usize = 530;
 /// The same for tiles of 2×2.
 const TRANSFORM_2: usize = 155;
@@ -21,14 +24,20 @@ const TILE_ROWS: usize = 6;
 /// A register tile of fewer rows takes as long as one of these many, because multiplications then wait for one another.
 const FEWEST_ROWS: usize = 4;
 
-/// The algorithm for a convolution with output `[height, width]`.
-pub(super) fn choose(conv: &Conv2d, direction: Direction, size: [usize; 2]) -> Algorithm {
-    choose_among(conv, direction, size, &[Algorithm::Winograd4, Algorithm::Winograd2, Algorithm::Direct])
+/// The algorithm for a convolution with output `[height, width]`. Training keeps to the more accurate ones: rounding errors of a forward pass reappear in gradients,
+/// as sums that cancel.
+pub(super) fn choose(conv: &Conv2d, direction: Direction, size: [usize; 2], mode: Mode) -> Algorithm {
+    use Algorithm::{Direct, Winograd2x2, Winograd4x4, Winograd4x6};
+    let general: &[Algorithm] = match mode {
+        Mode::Infer => &[Winograd4x6, Winograd4x4, Winograd2x2, Direct],
+        Mode::Train => &[Winograd4x4, Winograd2x2, Direct],
+    };
+    choose_among(conv, direction, size, general)
 }
 
 /// The algorithm for the gradient of the weights of a convolution with output `[height, width]`. What it costs is much the same, but there are no tiles of 2×2.
 pub(super) fn choose_gradient(conv: &Conv2d, size: [usize; 2]) -> Algorithm {
-    choose_among(conv, Direction::Forward, size, &[Algorithm::Winograd4, Algorithm::Direct])
+    choose_among(conv, Direction::Forward, size, &[Algorithm::Winograd4x4, Algorithm::Direct])
 }
 
 /// `general` are those to choose from where nothing special is known.
@@ -56,14 +65,15 @@ fn choose_among(conv: &Conv2d, direction: Direction, size: [usize; 2], general: 
 /// What a 3×3 convolution of one image costs.
 fn cost(algorithm: Algorithm, (inputs, outputs): (usize, usize), [height, width]: [usize; 2]) -> usize {
     let blocks = outputs.div_ceil(BLOCK);
-    let winograd = |tile: usize, points: usize, transform: usize| {
-        let tiles = height.div_ceil(tile) * width.div_ceil(tile);
+    let winograd = |tile: (usize, usize), points: usize, transform: usize| {
+        let tiles = height.div_ceil(tile.0) * width.div_ceil(tile.1);
         points * blocks * inputs * tiles.max(FEWEST_ROWS)
             + transform * tiles * (inputs.div_ceil(BLOCK) + blocks)
     };
     match algorithm {
-        Algorithm::Winograd4 => winograd(F4x4::TILE, F4x4::POINTS, TRANSFORM_4),
-        Algorithm::Winograd2 => winograd(F2x2::TILE, F2x2::POINTS, TRANSFORM_2),
+        Algorithm::Winograd4x6 => winograd(F4x6::TILE, F4x6::POINTS, TRANSFORM_6),
+        Algorithm::Winograd4x4 => winograd(F4x4::TILE, F4x4::POINTS, TRANSFORM_4),
+        Algorithm::Winograd2x2 => winograd(F2x2::TILE, F2x2::POINTS, TRANSFORM_2),
         _ => {
             // Taps in the rows above and below the image are left out.
             let taps = 3 * (3 * height).saturating_sub(2);
@@ -76,7 +86,7 @@ fn cost(algorithm: Algorithm, (inputs, outputs): (usize, usize), [height, width]
 mod tests {
     use super::*;
 
-    const ALGORITHMS: [Algorithm; 3] = [Algorithm::Winograd4, Algorithm::Winograd2, Algorithm::Direct];
+    const ALGORITHMS: [Algorithm; 3] = [Algorithm::Winograd4x4, Algorithm::Winograd2x2, Algorithm::Direct];
 
     fn conv(in_channels: usize, out_channels: usize) -> Conv2d {
         Conv2d { in_channels, out_channels, kernel: 3, stride: 1, padding: 1, groups: 1, bias: true }
@@ -121,7 +131,7 @@ mod tests {
     fn the_chosen_algorithm_is_nearly_the_fastest() {
         let mut extra = 0.0;
         for ((inputs, outputs), side, times) in MEASURED {
-            let chosen = choose(&conv(inputs, outputs), Direction::Forward, [side, side]);
+            let chosen = choose(&conv(inputs, outputs), Direction::Forward, [side, side], Mode::Infer);
             let at = ALGORITHMS.iter().position(|algorithm| *algorithm == chosen).unwrap();
             let ratio = times[at] / times.iter().copied().fold(f64::MAX, f64::min);
             assert!(ratio <= 1.25, "{inputs} to {outputs} at {side}: {chosen} takes {ratio} of the fastest");
@@ -134,17 +144,17 @@ mod tests {
     fn costs_are_what_their_description_says() {
         // 25 tiles of 4×4; 36 points, 4 blocks of outputs; 4 blocks read and 4 written.
         let four = 36 * 4 * 64 * 25 + 530 * 25 * 8;
-        assert_eq!(cost(Algorithm::Winograd4, (64, 64), [20, 20]), four);
-        assert_eq!(cost(Algorithm::Winograd2, (64, 64), [20, 20]), 16 * 4 * 64 * 100 + 155 * 100 * 8);
+        assert_eq!(cost(Algorithm::Winograd4x4, (64, 64), [20, 20]), four);
+        assert_eq!(cost(Algorithm::Winograd2x2, (64, 64), [20, 20]), 16 * 4 * 64 * 100 + 155 * 100 * 8);
         assert_eq!(cost(Algorithm::Direct, (64, 64), [20, 20]), 3 * 58 * 4 * (64 * 20 + 32 * 4));
         // One tile costs as much to multiply as four.
-        assert_eq!(cost(Algorithm::Winograd4, (3, 16), [4, 4]), 36 * 3 * 4 + 530 * 2);
+        assert_eq!(cost(Algorithm::Winograd4x4, (3, 16), [4, 4]), 36 * 3 * 4 + 530 * 2);
     }
 
     #[test]
     fn what_is_no_plain_3x3_is_decided_without_costs() {
         let plain = conv(64, 64);
-        let of = |conv: Conv2d| choose(&conv, Direction::Forward, [64, 64]);
+        let of = |conv: Conv2d| choose(&conv, Direction::Forward, [64, 64], Mode::Infer);
         assert_eq!(of(Conv2d { groups: 64, ..plain.clone() }), Algorithm::Grouped);
         assert_eq!(of(Conv2d { stride: 2, ..plain.clone() }), Algorithm::Direct);
         assert_eq!(of(Conv2d { kernel: 1, padding: 0, ..plain.clone() }), Algorithm::Pointwise);
@@ -154,12 +164,12 @@ mod tests {
     #[test]
     fn directions_exchange_channels_and_gradients_have_no_small_tiles() {
         let size = [5, 5];
-        assert_eq!(choose(&conv(64, 64), Direction::Forward, size), Algorithm::Winograd2);
-        assert_eq!(choose_gradient(&conv(64, 64), size), Algorithm::Winograd4);
+        assert_eq!(choose(&conv(64, 64), Direction::Forward, size, Mode::Train), Algorithm::Winograd2x2);
+        assert_eq!(choose_gradient(&conv(64, 64), size), Algorithm::Winograd4x4);
         let (wide, narrow) = (conv(3, 64), conv(64, 3));
         for size in [[8, 8], [5, 5], [64, 64]] {
-            let forward = choose(&wide, Direction::Forward, size);
-            assert_eq!(forward, choose(&narrow, Direction::InputGradient, size));
+            let forward = choose(&wide, Direction::Forward, size, Mode::Train);
+            assert_eq!(forward, choose(&narrow, Direction::InputGradient, size, Mode::Train));
         }
     }
 }

@@ -9,7 +9,7 @@ use super::weights;
 use crate::engine::EngineError;
 use crate::graph::{Backward, Graph, NodeId, shapes};
 
-/// What the inner values of a wave may take: they should stay in the cache beside what passes through it.
+/// What the inner values of a wave may take: they should stay in a cache that others use too.
 const WAVE_BYTES: usize = 12 << 20;
 
 /// What inference is planned for.

@@ -19,7 +19,7 @@ use crate::engine::cpu::pool::{MaxPool, MaxPoolGradient, Windows};
 use crate::engine::cpu::resize::{Resize, ResizeGradient};
 use crate::engine::cpu::shuffle::{PixelShuffle, Shuffle};
 use crate::engine::cpu::simd::{Isa, Kernel, run};
-use crate::engine::cpu::winograd::{self, F2x2, F4x4, Tiles, Variant, Winograd};
+use crate::engine::cpu::winograd::{self, F2x2, F4x4, F4x6, Tiles, Variant, Winograd};
 use crate::engine::cpu::winograd_gradient::{self, WinogradGradient};
 use crate::engine::cpu::{direct_gradient, view::View};
 use crate::graph::Conv2d;
@@ -72,16 +72,19 @@ pub(super) fn scratch_floats(plan: &Plan) -> usize {
         Operation::Conv { conv, direction, algorithm, .. } => {
             let (inputs, outputs) = weights::channels(conv, *direction);
             match algorithm {
-                Algorithm::Winograd4 => {
-                    winograd::scratch_len::<F4x4>(tiles::<F4x4>(task).count(), inputs, outputs)
+                Algorithm::Winograd4x6 => {
+                    winograd::scratch_len::<F4x6>(&tiles::<F4x6>(task), inputs, outputs)
                 }
-                Algorithm::Winograd2 => {
-                    winograd::scratch_len::<F2x2>(tiles::<F2x2>(task).count(), inputs, outputs)
+                Algorithm::Winograd4x4 => {
+                    winograd::scratch_len::<F4x4>(&tiles::<F4x4>(task), inputs, outputs)
+                }
+                Algorithm::Winograd2x2 => {
+                    winograd::scratch_len::<F2x2>(&tiles::<F2x2>(task), inputs, outputs)
                 }
                 Algorithm::Pointwise | Algorithm::Direct | Algorithm::Grouped => 0,
             }
         }
-        Operation::WeightGradient { conv, algorithm: Algorithm::Winograd4 } => {
+        Operation::WeightGradient { conv, algorithm: Algorithm::Winograd4x4 } => {
             winograd_gradient::scratch_len(conv.in_channels, conv.out_channels)
         }
         Operation::WeightGradient { conv, algorithm: Algorithm::Pointwise } => {
@@ -93,8 +96,8 @@ pub(super) fn scratch_floats(plan: &Plan) -> usize {
 }
 
 fn tiles<V: Variant>(task: &Task) -> Tiles {
-    let range = |(from, to): (usize, usize)| (from / V::TILE, to.div_ceil(V::TILE));
-    Tiles { image: task.image, rows: range(task.rows), columns: range(task.columns) }
+    let range = |(from, to): (usize, usize), tile: usize| (from / tile, to.div_ceil(tile));
+    Tiles { image: task.image, rows: range(task.rows, V::TILE.0), columns: range(task.columns, V::TILE.1) }
 }
 
 impl Machine<'_> {
@@ -137,8 +140,9 @@ impl Machine<'_> {
                     let (sources, targets) = (&bound.inputs[0][..], &bound.targets[..]);
                     let (weights, bias) = (bound.weights, bound.bias);
                     match algorithm {
-                        Algorithm::Winograd4 => self.winograd::<F4x4>(task, bound, scratch),
-                        Algorithm::Winograd2 => self.winograd::<F2x2>(task, bound, scratch),
+                        Algorithm::Winograd4x6 => self.winograd::<F4x6>(task, bound, scratch),
+                        Algorithm::Winograd4x4 => self.winograd::<F4x4>(task, bound, scratch),
+                        Algorithm::Winograd2x2 => self.winograd::<F2x2>(task, bound, scratch),
                         Algorithm::Pointwise => {
                             self.call(Pointwise { width, sources, targets, weights, bias, piece });
                         }
@@ -322,11 +326,11 @@ impl Machine<'_> {
         unsafe {
             let sums = bound.private.add(index * weights::sums_floats(conv, algorithm));
             match algorithm {
-                Algorithm::Winograd4 | Algorithm::Winograd2 => {
-                    let across = bound.size.1.div_ceil(F4x4::TILE);
+                Algorithm::Winograd4x6 | Algorithm::Winograd4x4 | Algorithm::Winograd2x2 => {
+                    let across = bound.size.1.div_ceil(F4x4::TILE.1);
                     let rectangle = |rows: &Rows| Tiles {
                         image: rows.image,
-                        rows: (rows.rows.0 / F4x4::TILE, rows.rows.1.div_ceil(F4x4::TILE)),
+                        rows: (rows.rows.0 / F4x4::TILE.0, rows.rows.1.div_ceil(F4x4::TILE.0)),
                         columns: (0, across),
                     };
                     let tiles: Vec<Tiles> = rows.iter().map(rectangle).collect();
@@ -370,15 +374,17 @@ impl Machine<'_> {
         // SAFETY: the caller's promise; every piece has written its sums.
         unsafe {
             match algorithm {
-                Algorithm::Winograd4 | Algorithm::Winograd2 => self.call(winograd_gradient::Finish {
-                    sums,
-                    pieces,
-                    in_channels,
-                    out_channels,
-                    blocks,
-                    weights,
-                    bias,
-                }),
+                Algorithm::Winograd4x6 | Algorithm::Winograd4x4 | Algorithm::Winograd2x2 => {
+                    self.call(winograd_gradient::Finish {
+                        sums,
+                        pieces,
+                        in_channels,
+                        out_channels,
+                        blocks,
+                        weights,
+                        bias,
+                    })
+                }
                 Algorithm::Pointwise => self.call(pointwise_gradient::Finish {
                     sums,
                     pieces,

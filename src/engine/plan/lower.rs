@@ -204,7 +204,7 @@ impl Lowering<'_> {
         let name = self.graph.nodes()[index].name.clone();
         let [_, height, width] = self.shapes[index];
         let width = if width == self.width { self.part_of } else { width };
-        let algorithm = choose(conv, direction, [height, width]);
+        let algorithm = choose(conv, direction, [height, width], self.mode);
         if self.mode == Mode::Train {
             self.program.steps.push(Step {
                 label: name.clone(),

@@ -1,7 +1,7 @@
 //! What a plan is made of before it has addresses: steps that read and write channel ranges of buffers.
 
 use crate::engine::cpu::geometry::Direction;
-use crate::engine::cpu::winograd::{F2x2, F4x4, Variant};
+use crate::engine::cpu::winograd::{F2x2, F4x4, F4x6, Variant};
 use crate::graph::Conv2d;
 
 /// The number format of a buffer. Every buffer names its own, so that other formats can join without a second engine.
@@ -105,10 +105,12 @@ impl Part {
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Algorithm {
+    /// Winograd F(4×6, 3×3).
+    Winograd4x6,
     /// Winograd F(4×4, 3×3).
-    Winograd4,
+    Winograd4x4,
     /// Winograd F(2×2, 3×3).
-    Winograd2,
+    Winograd2x2,
     /// A matrix product over pixels, for 1×1.
     Pointwise,
     /// Sums over the taps.
@@ -118,11 +120,12 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Output pixels along the side of a Winograd tile.
-    pub(super) fn tile(self) -> Option<usize> {
+    /// Rows and columns of output pixels of a Winograd tile.
+    pub(super) fn tile(self) -> Option<(usize, usize)> {
         match self {
-            Self::Winograd4 => Some(F4x4::TILE),
-            Self::Winograd2 => Some(F2x2::TILE),
+            Self::Winograd4x6 => Some(F4x6::TILE),
+            Self::Winograd4x4 => Some(F4x4::TILE),
+            Self::Winograd2x2 => Some(F2x2::TILE),
             Self::Pointwise | Self::Direct | Self::Grouped => None,
         }
     }
@@ -244,8 +247,9 @@ pub(super) struct Program {
 impl std::fmt::Display for Algorithm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Winograd4 => "winograd F(4x4)",
-            Self::Winograd2 => "winograd F(2x2)",
+            Self::Winograd4x6 => "winograd F(4x6)",
+            Self::Winograd4x4 => "winograd F(4x4)",
+            Self::Winograd2x2 => "winograd F(2x2)",
             Self::Pointwise => "matrix product",
             Self::Direct => "direct",
             Self::Grouped => "grouped",

@@ -36,9 +36,10 @@ fn lag_behind(reader: &Step) -> usize {
     }
 }
 
-/// The bands of a value that must be kept for a reader that lags `lag` bands behind its writer.
+/// The bands of a value that must be kept for a reader that lags `lag` bands behind its writer: those between both, the one above that is still read, and
+/// one more, so that the writer need not wait until the last reader has finished.
 pub(super) fn bands_kept(reader: &Step, lag: usize) -> usize {
-    lag + 1 + usize::from(reader.reach() != Some(0))
+    lag + 2 + usize::from(reader.reach() != Some(0))
 }
 
 /// Stages of independent steps: every step as soon as what it reads is there, except that weights are prepared no sooner than needed.

@@ -5,10 +5,9 @@
 //! Rows need no such halo: the wave of a streaming plan goes through them from top to bottom.
 
 use super::program::{Operation, Program};
-use crate::engine::cpu::winograd::{F4x4, Variant};
 
-/// Strips begin at multiples of it, where tiles of every size begin.
-pub(super) const GRID: usize = F4x4::TILE;
+/// Strips begin at multiples of it, where tiles of every width begin: 2, 4 and 6.
+pub(super) const GRID: usize = 12;
 
 /// A range of columns to keep, and the range that must be computed for it. Both in LR pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +35,7 @@ fn strip(program: &Program, width: usize, core: (usize, usize)) -> Option<Strip>
         };
         let Some((mut from, mut to)) = wanted else { continue };
         if let Operation::Conv { algorithm, .. } = step.operation
-            && let Some(tile) = algorithm.tile()
+            && let Some((_, tile)) = algorithm.tile()
         {
             (from, to) = (from / tile * tile, to.next_multiple_of(tile).min(width));
         }

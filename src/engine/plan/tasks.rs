@@ -14,7 +14,8 @@ use crate::engine::cpu::BLOCK;
 use crate::engine::cpu::pointwise::Rows;
 use crate::engine::cpu::winograd::{F4x4, Variant};
 
-/// Tiles of 4×4 pixels of a Winograd convolution that one task works on: their transforms fill about half of a 512 KiB cache at 64 channels.
+/// Tiles of 4×4 pixels of a Winograd convolution that one task works on: with 64 channels their transforms fill most of a 512 KiB cache. Half as many, or twice,
+/// take as long.
 const TILES: usize = 24;
 /// Pixels that one task of another kind works on.
 const PIXELS: usize = 1024;
@@ -163,8 +164,8 @@ impl Tasks {
 
 /// Height of the bands of a wave over an image of this width, in rows: as many tiles as a task wants, and whole tiles.
 pub(super) fn band_rows(width: usize) -> usize {
-    let across = width.div_ceil(F4x4::TILE).max(1);
-    (TILES / across).max(1) * F4x4::TILE
+    let across = width.div_ceil(F4x4::TILE.1).max(1);
+    (TILES / across).max(1) * F4x4::TILE.0
 }
 
 /// The size of the image that a step is cut along, or `None` for one that is not cut like that.
@@ -206,10 +207,10 @@ pub(super) fn gradient_pieces(
     batch: usize,
     (height, _): (usize, usize),
 ) -> Vec<Vec<Rows>> {
-    let unit = algorithm.tile().unwrap_or(1);
+    let unit = algorithm.tile().map_or(1, |(rows, _)| rows);
     let per_image = height.div_ceil(unit);
     let all = batch * per_image;
-    let several = matches!(algorithm, Algorithm::Winograd4 | Algorithm::Pointwise);
+    let several = matches!(algorithm, Algorithm::Winograd4x4 | Algorithm::Pointwise);
     // Kernels that take one range of rows get a whole image, or parts of a single one.
     let parts = if several || batch == 1 { PIECES.min(all) } else { batch };
     let piece = |part: usize| {
@@ -224,8 +225,8 @@ pub(super) fn gradient_pieces(
     (0..parts).map(piece).collect()
 }
 
-/// The side of the tiles that a step computes, if it is a Winograd convolution.
-fn tile(step: &Step) -> Option<usize> {
+/// Rows and columns of the tiles that a step computes, if it is a Winograd convolution.
+fn tile(step: &Step) -> Option<(usize, usize)> {
     match step.operation {
         Operation::Conv { algorithm, .. } => algorithm.tile(),
         _ => None,
@@ -237,8 +238,8 @@ fn rows_of_task(step: &Step, width: usize) -> usize {
     /// Columns of tiles of a narrow image: one register tile of them fills the vectors' registers.
     const NARROW: usize = 6;
     let Some(tile) = tile(step) else { return (PIXELS / width.max(1)).max(1) };
-    match width.div_ceil(tile) {
-        across if (NARROW..TILES).contains(&across) => TILES / NARROW * tile,
+    match width.div_ceil(tile.1) {
+        across if (NARROW..TILES).contains(&across) => TILES / NARROW * tile.0,
         _ => band_rows(width),
     }
 }
@@ -246,11 +247,12 @@ fn rows_of_task(step: &Step, width: usize) -> usize {
 /// The columns of a band of Winograd tiles are cut so that a task's transforms take as much memory as those of [`TILES`] do; other rows are not cut.
 fn columns_of_task(step: &Step, rows: (usize, usize), width: usize) -> Vec<(usize, usize)> {
     let Some(tile) = tile(step) else { return vec![(0, width)] };
-    let (down, across) = ((rows.1 - rows.0).div_ceil(tile), width.div_ceil(tile));
+    let (down, across) = ((rows.1 - rows.0).div_ceil(tile.0), width.div_ceil(tile.1));
     // Full register tiles first: what is left over goes into the last task.
-    let most = (TILES * F4x4::POINTS / (tile + 2).pow(2) / down).max(1);
+    let points = (tile.0 + 2) * (tile.1 + 2);
+    let most = (TILES * F4x4::POINTS / points / down).max(1);
     let parts = across.div_ceil(most);
-    let cut = |part: usize| if part == parts { width } else { part * most * tile };
+    let cut = |part: usize| if part == parts { width } else { part * most * tile.1 };
     (0..parts).map(|part| (cut(part), cut(part + 1))).collect()
 }
 

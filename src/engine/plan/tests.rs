@@ -103,8 +103,9 @@ fn gradients_equal_the_reference_in_f64() {
                 }
                 assert!(worst <= 3e-4 * most, "{text} {isa} {key}: {worst:e} of {most:e}");
             }
+            // Measured: 1.1e-7 at most; candle's gradients are off by 1.6e-7.
             let global = (errors / squares).sqrt();
-            assert!(global <= 5e-6, "{text} {isa}: {global:e}");
+            assert!(global <= 4e-7, "{text} {isa}: {global:e}");
         }
     }
 }

@@ -8,7 +8,7 @@ use super::tasks::gradient_pieces;
 use crate::engine::cpu::BLOCK;
 use crate::engine::cpu::geometry::Direction;
 use crate::engine::cpu::simd::{Isa, run};
-use crate::engine::cpu::winograd::{F2x2, F4x4, Pack, Variant};
+use crate::engine::cpu::winograd::{F2x2, F4x4, F4x6, Pack, Variant};
 use crate::engine::cpu::{
     direct, direct_gradient, pointwise, pointwise_gradient, winograd, winograd_gradient,
 };
@@ -26,8 +26,9 @@ pub(super) fn channels(conv: &Conv2d, direction: Direction) -> (usize, usize) {
 pub(super) fn packed_floats(conv: &Conv2d, direction: Direction, algorithm: Algorithm) -> usize {
     let (inputs, outputs) = channels(conv, direction);
     match algorithm {
-        Algorithm::Winograd4 => winograd::packed_len::<F4x4>(inputs, outputs),
-        Algorithm::Winograd2 => winograd::packed_len::<F2x2>(inputs, outputs),
+        Algorithm::Winograd4x6 => winograd::packed_len::<F4x6>(inputs, outputs),
+        Algorithm::Winograd4x4 => winograd::packed_len::<F4x4>(inputs, outputs),
+        Algorithm::Winograd2x2 => winograd::packed_len::<F2x2>(inputs, outputs),
         Algorithm::Pointwise => pointwise::packed_len(inputs, outputs),
         Algorithm::Direct | Algorithm::Grouped => direct::packed_len(conv, direction),
     }
@@ -70,10 +71,13 @@ pub(super) unsafe fn pack(
             std::slice::from_raw_parts_mut(packed.add(blocks.0 * block), (blocks.1 - blocks.0) * block)
         };
         match algorithm {
-            Algorithm::Winograd4 => {
+            Algorithm::Winograd4x6 => {
+                pack_winograd::<F4x6>(isa, weight, (inputs, outputs), turned, blocks, packed)
+            }
+            Algorithm::Winograd4x4 => {
                 pack_winograd::<F4x4>(isa, weight, (inputs, outputs), turned, blocks, packed)
             }
-            Algorithm::Winograd2 => {
+            Algorithm::Winograd2x2 => {
                 pack_winograd::<F2x2>(isa, weight, (inputs, outputs), turned, blocks, packed)
             }
             Algorithm::Pointwise => pointwise::pack(weight, (inputs, outputs), turned, blocks.0, part()),
@@ -107,7 +111,7 @@ unsafe fn pack_winograd<V: Variant>(
 /// Floats of one piece's private sums of a weight gradient.
 pub(super) fn sums_floats(conv: &Conv2d, algorithm: Algorithm) -> usize {
     match algorithm {
-        Algorithm::Winograd4 | Algorithm::Winograd2 => {
+        Algorithm::Winograd4x6 | Algorithm::Winograd4x4 | Algorithm::Winograd2x2 => {
             winograd_gradient::sums_len(conv.in_channels, conv.out_channels)
         }
         Algorithm::Pointwise => pointwise_gradient::sums_len(conv.in_channels, conv.out_channels),

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use super::filter::Filter;
 use super::{Variant, padded};
 use crate::engine::cpu::BLOCK;
 use crate::engine::cpu::gemm::vectors;
@@ -103,14 +104,14 @@ unsafe fn transform<V: Variant, S: Simd>(taps: &[[f32; BLOCK]; 9], lane: usize, 
     unsafe {
         let at = |tap: usize| taps[tap].as_ptr().wrapping_add(lane);
         let [left, middle, right] = [
-            V::weight_1d::<S>([S::load(at(0)), S::load(at(3)), S::load(at(6))]),
-            V::weight_1d::<S>([S::load(at(1)), S::load(at(4)), S::load(at(7))]),
-            V::weight_1d::<S>([S::load(at(2)), S::load(at(5)), S::load(at(8))]),
+            V::Down::weight::<S>([S::load(at(0)), S::load(at(3)), S::load(at(6))]),
+            V::Down::weight::<S>([S::load(at(1)), S::load(at(4)), S::load(at(7))]),
+            V::Down::weight::<S>([S::load(at(2)), S::load(at(5)), S::load(at(8))]),
         ];
-        for y in 0..V::PATCH {
-            let row = V::weight_1d::<S>([left[y], middle[y], right[y]]);
-            for x in 0..V::PATCH {
-                S::store(to.add((y * V::PATCH + x) * point), row[x]);
+        for y in 0..V::Down::PATCH {
+            let row = V::Across::weight::<S>([left[y], middle[y], right[y]]);
+            for x in 0..V::Across::PATCH {
+                S::store(to.add((y * V::Across::PATCH + x) * point), row[x]);
             }
         }
     }
