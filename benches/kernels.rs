@@ -122,9 +122,10 @@ fn time(bencher: Bencher<'_, '_>, items: ItemsCount, mut kernel: impl Kernel) {
 fn pieces<V: Variant>(side: usize) -> Vec<Tiles> {
     let band = (24 / side.div_ceil(4)).max(1) * 4 / V::TILE.0;
     let (down, across) = (side.div_ceil(V::TILE.0), side.div_ceil(V::TILE.1));
-    let parts = (band.min(down) * across).div_ceil(24 * 36 / V::POINTS).min(across);
+    let most = (24 * 36 / V::POINTS / band.min(down)).max(1);
     let rows = (0..down.div_ceil(band)).map(|index| (index * band, ((index + 1) * band).min(down)));
-    let columns = move |part: usize| (across * part / parts, across * (part + 1) / parts);
+    let columns = move |part: usize| (part * most, ((part + 1) * most).min(across));
+    let parts = across.div_ceil(most);
     rows.flat_map(|rows| (0..parts).map(move |part| Tiles { image: 0, rows, columns: columns(part) }))
         .collect()
 }

@@ -1,7 +1,8 @@
 //! A network ready to run: a graph, its packed weights, and the plan for the size it has met last.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::breakdown::Breakdown;
@@ -32,7 +33,9 @@ pub struct Network {
     channels: usize,
     isa: Isa,
     memory_limit_bytes: Option<usize>,
-    state: Mutex<State>,
+    /// As many as were ever in use at the same time. A call takes one for itself rather than waiting for another call to finish: it may have been made by
+    /// the very thread that must go on for that call to end.
+    idle: Mutex<Vec<State>>,
 }
 
 /// How a batch is computed.
@@ -51,6 +54,33 @@ struct State {
     ready: Option<([usize; 3], Layout, Ready)>,
     way: Option<([usize; 3], Way)>,
     arena: Arena,
+}
+
+/// A state in use, which goes back to the idle ones.
+struct Lent<'a> {
+    idle: &'a Mutex<Vec<State>>,
+    state: State,
+}
+
+impl Deref for Lent<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let state = std::mem::take(&mut self.state);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(state);
+    }
 }
 
 impl Network {
@@ -81,7 +111,7 @@ impl Network {
             weights: own,
             isa,
             memory_limit_bytes: None,
-            state: Mutex::default(),
+            idle: Mutex::default(),
         })
     }
 
@@ -116,7 +146,7 @@ impl Network {
         let [sr_channels, sr_height, sr_width] = self.output([height, width])?;
         let mut sr = memory;
         sr.resize(images * sr_channels * sr_height * sr_width, 0.0);
-        let mut state = self.lock();
+        let mut state = self.state();
         match self.way(&mut state, [images, height, width])? {
             Way::Whole(layout) => {
                 let (input, output) = (lr.data().as_ptr(), sr.as_mut_ptr());
@@ -165,7 +195,7 @@ impl Network {
         }
         let mut pixels = vec![0u8; 3 * sr_height * sr_width];
         let mut numbers = vec![true; height];
-        let mut state = self.lock();
+        let mut state = self.state();
         match self.way(&mut state, [1, height, width])? {
             Way::Whole(layout) => {
                 let input = HostInput::Image(lr.pixels().as_ptr(), range);
@@ -212,7 +242,7 @@ impl Network {
         let mut sr = Array::filled(self.output([height, width])?, 0.0f32);
         let input = HostInput::Planes(lr.data().as_ptr());
         let output = HostOutput::Planes(sr.data_mut().as_mut_ptr());
-        let mut state = self.lock();
+        let mut state = self.state();
         // The plan is made, and memory is mapped, before anything is timed.
         // SAFETY: both have the image's size.
         unsafe { self.run(&mut state, [1, height, width], Layout::Fast, input, output) }?;
@@ -230,8 +260,9 @@ impl Network {
         Ok(breakdown.finish(peak::gflops(self.isa, PEAK_TIME)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Lent<'_> {
+        let state = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        Lent { idle: &self.idle, state }
     }
 
     fn input_error(&self, found: &[usize]) -> EngineError {

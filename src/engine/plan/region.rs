@@ -3,7 +3,6 @@
 //! A Winograd transform walks through some forty places at once that lie pages apart. With pages of 4 KiB their addresses do not fit the processor's first table
 //! of translations; with pages of 2 MiB they do.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
@@ -16,7 +15,7 @@ const LARGE_PAGE_BYTES: usize = 2 << 20;
 pub(super) struct Region {
     start: NonNull<f32>,
     floats: usize,
-    layout: Layout,
+    source: Source,
 }
 
 // SAFETY: the region owns its memory, as a vector does.
@@ -33,19 +32,52 @@ impl Region {
     pub(super) fn zeros(floats: usize) -> Self {
         let bytes =
             floats.checked_mul(size_of::<f32>()).expect("the size is a number of bytes").max(LINE_BYTES);
-        let alignment = if bytes >= LARGE_PAGE_BYTES { LARGE_PAGE_BYTES } else { LINE_BYTES };
-        let layout = Layout::from_size_align(bytes, alignment).expect("the size is a number of bytes");
-        // SAFETY: the layout is not empty.
-        let memory = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(memory.cast::<f32>()) else { handle_alloc_error(layout) };
+        let (source, start) = Source::zeros(bytes);
+        Self { start, floats, source }
+    }
+}
+
+/// Where memory came from and goes back to.
+enum Source {
+    /// The system itself. What is large goes back to it at once: a heap would keep it, and memory for the next part of an image would come on top.
+    #[cfg(target_os = "linux")]
+    System { address: *mut libc::c_void, bytes: usize },
+    /// The heap.
+    Heap(std::alloc::Layout),
+}
+
+impl Source {
+    #[expect(clippy::expect_used, reason = "as for the region")]
+    fn zeros(bytes: usize) -> (Self, NonNull<f32>) {
         #[cfg(target_os = "linux")]
-        if bytes >= LARGE_PAGE_BYTES {
-            // SAFETY: advice about memory that was just allocated and begins on a page. Where it is not taken nothing changes.
-            unsafe { libc::madvise(memory.cast(), bytes, libc::MADV_HUGEPAGE) };
+        if bytes >= LARGE_PAGE_BYTES
+            && let Some(mapped) = Self::mapped(bytes)
+        {
+            return mapped;
         }
-        // SAFETY: the memory is as long as the layout says.
-        unsafe { memory.write_bytes(0, bytes) };
-        Self { start, floats, layout }
+        let layout =
+            std::alloc::Layout::from_size_align(bytes, LINE_BYTES).expect("the size is a number of bytes");
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(memory.cast::<f32>()) else { std::alloc::handle_alloc_error(layout) };
+        (Self::Heap(layout), start)
+    }
+
+    /// Memory that begins on a large page: a mapping may begin anywhere, so one more is asked for.
+    #[cfg(target_os = "linux")]
+    fn mapped(bytes: usize) -> Option<(Self, NonNull<f32>)> {
+        let all = bytes.checked_add(LARGE_PAGE_BYTES)?;
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping takes no memory from anybody.
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), all, protection, flags, -1, 0) };
+        if address == libc::MAP_FAILED {
+            return None;
+        }
+        let start = address.map_addr(|address| address.next_multiple_of(LARGE_PAGE_BYTES));
+        // SAFETY: advice about a part of the mapping. Where it is not taken nothing changes.
+        unsafe { libc::madvise(start, bytes, libc::MADV_HUGEPAGE) };
+        Some((Self::System { address, bytes: all }, NonNull::new(start.cast())?))
     }
 }
 
@@ -73,8 +105,14 @@ impl DerefMut for Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: the memory was allocated with this layout.
-        unsafe { dealloc(self.start.as_ptr().cast(), self.layout) };
+        // SAFETY: the memory came from there, with this address and size, and nobody uses it any more.
+        match self.source {
+            #[cfg(target_os = "linux")]
+            Source::System { address, bytes } => {
+                unsafe { libc::munmap(address, bytes) };
+            }
+            Source::Heap(layout) => unsafe { std::alloc::dealloc(self.start.as_ptr().cast(), layout) },
+        }
     }
 }
 

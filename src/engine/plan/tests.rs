@@ -1,5 +1,7 @@
 //! The planned engine against the reference.
 
+use rayon::prelude::*;
+
 use super::{Layout, Network, Plan, Trainer};
 use crate::array::Array;
 use crate::engine::cpu::simd::Isa;
@@ -132,6 +134,18 @@ fn threads_do_not_change_a_bit() {
     for other in &results[1..] {
         assert!(*other == results[0]);
     }
+}
+
+/// One network may be called from many jobs at once, also by a thread that waits for its own call to end.
+#[test]
+fn a_network_serves_many_callers() {
+    let graph = graph("imdn:blocks=1,channels=16,distilled=4");
+    let network = Network::new(graph.clone(), &kaiming_uniform(&graph, 6)).unwrap();
+    let images: Vec<_> = (0..12).map(|seed| uniform([1, 3, 40, 33], seed)).collect();
+    let expected: Vec<_> = images.iter().map(|lr| network.forward(lr).unwrap()).collect();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let found: Vec<_> = pool.install(|| images.par_iter().map(|lr| network.forward(lr).unwrap()).collect());
+    assert!(found == expected);
 }
 
 /// A wave keeps inner values in a few bands: the arena is far smaller than all values together, and a streaming plan's hardly grows with the height.
