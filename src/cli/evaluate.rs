@@ -27,7 +27,7 @@ pub struct Args {
     /// Also save the SR images there, as PNG
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
-    /// Memory for the model's values, e.g. 512M: larger images are computed in parts, with the same result [default: no limit]
+    /// Memory for the model's values, e.g. 512M: larger images are computed in parts, with the same result [default: 1G, and more only where parts cannot do with that]
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<MemorySize>,
     /// Where and how to compute.

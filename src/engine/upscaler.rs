@@ -83,7 +83,7 @@ impl Upscaler {
     }
 
     /// The same in at most about `bytes` of memory for the model's values: larger images are computed in parts, with the same bits. Only the planned
-    /// engine can; `None` for no limit.
+    /// engine can; `None` for what [`plan::Network::with_memory_limit`] makes of it.
     #[must_use]
     pub fn with_memory_limit(mut self, bytes: Option<usize>) -> Self {
         self.kind = match self.kind {

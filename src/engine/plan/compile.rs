@@ -49,8 +49,8 @@ impl Plan {
         let program = lower(graph, Mode::Infer, &[graph.output()], shape, part_of)?;
         let band = band_rows(width);
         let stages = match (images, layout) {
-            (1, Layout::Fast) => stages::by_waves(&program, band, WAVE_BYTES),
-            (1, Layout::Streaming { .. }) => stages::by_waves(&program, band, usize::MAX),
+            (1, Layout::Fast) => stages::by_waves(&program, band, 1, WAVE_BYTES),
+            (1, Layout::Streaming { .. }) => stages::by_waves(&program, band, 0, usize::MAX),
             _ => stages::by_level(&program),
         };
         let output = shapes(graph, width, height)?[graph.output().index()];

@@ -23,6 +23,9 @@ use crate::measure::Input;
 use crate::models::ModelIdentity;
 use crate::weights::StateDict;
 
+/// What values may take when nobody says how much: an image that needs more is computed in parts, which is no slower (a wave of rows so long does not fit
+/// a cache), and keeps large images from needing all of a machine's memory.
+const COMFORTABLE_BYTES: usize = 1 << 30;
 /// How long the machine's peak rate is looked for.
 const PEAK_TIME: Duration = Duration::from_millis(200);
 
@@ -53,6 +56,8 @@ struct State {
     packed: BTreeMap<(String, Algorithm), Vec<f32>>,
     ready: Option<([usize; 3], Layout, Ready)>,
     way: Option<([usize; 3], Way)>,
+    /// A plan that was made to be weighed, and will be run.
+    planned: Option<([usize; 3], Layout, Plan)>,
     arena: Arena,
 }
 
@@ -116,7 +121,7 @@ impl Network {
     }
 
     /// The same network in at most about `bytes` of memory for values; images and weights are not counted. What needs more is computed in parts, with
-    /// the same bits. `None` for no limit.
+    /// the same bits. `None` for 1 GiB, and for more where not even parts can do with that.
     #[must_use]
     pub fn with_memory_limit(mut self, bytes: Option<usize>) -> Self {
         self.memory_limit_bytes = bytes;
@@ -276,40 +281,57 @@ impl Network {
 
     /// How a batch is computed within the limit.
     fn way(&self, state: &mut State, shape: [usize; 3]) -> Result<Way, EngineError> {
-        let Some(limit) = self.memory_limit_bytes else { return Ok(Way::Whole(Layout::Fast)) };
         if let Some((_, way)) = state.way.as_ref().filter(|(known, _)| *known == shape) {
             return Ok(way.clone());
         }
-        let way = self.way_within(limit, shape)?;
+        let way = match self.way_within(self.memory_limit_bytes.unwrap_or(COMFORTABLE_BYTES), shape) {
+            Err(EngineError::Memory { .. }) if self.memory_limit_bytes.is_none() => Way::Whole(Layout::Fast),
+            found => {
+                let (way, plan) = found?;
+                if let (&Way::Whole(layout), Some(plan)) = (&way, plan) {
+                    state.planned = Some((shape, layout, plan));
+                }
+                way
+            }
+        };
         state.way = Some((shape, way.clone()));
         Ok(way)
     }
 
-    fn way_within(&self, limit: usize, [images, height, width]: [usize; 3]) -> Result<Way, EngineError> {
+    /// The fastest way that fits a limit, and the plan for it if that is one for the whole batch.
+    fn way_within(
+        &self,
+        limit: usize,
+        [images, height, width]: [usize; 3],
+    ) -> Result<(Way, Option<Plan>), EngineError> {
         let mut least = usize::MAX;
-        let mut fits = |plan: Plan| {
+        let mut fits = |plan: &Plan| {
             let bytes =
-                plan.arena_bytes() + rayon::current_num_threads() * scratch_floats(&plan) * size_of::<f32>();
+                plan.arena_bytes() + rayon::current_num_threads() * scratch_floats(plan) * size_of::<f32>();
             least = least.min(bytes);
             bytes <= limit
         };
-        if fits(Plan::inference(&self.graph, [images, height, width], Layout::Fast)?) {
-            return Ok(Way::Whole(Layout::Fast));
+        let plan = Plan::inference(&self.graph, [images, height, width], Layout::Fast)?;
+        if fits(&plan) {
+            return Ok((Way::Whole(Layout::Fast), Some(plan)));
         }
         let streaming = Layout::Streaming { part_of: width };
         let plan = Plan::inference(&self.graph, [1, height, width], streaming)?;
         let program = plan.program.clone();
         let whole = Strip { core: (0, width), whole: (0, width) };
-        if fits(plan) {
-            return Ok(if images == 1 { Way::Whole(streaming) } else { Way::Parts(vec![whole]) });
+        if fits(&plan) {
+            return Ok(match images {
+                1 => (Way::Whole(streaming), Some(plan)),
+                _ => (Way::Parts(vec![whole]), None),
+            });
         }
         let mut core = width.next_multiple_of(GRID) / 2;
         while core >= GRID {
             core = core.next_multiple_of(GRID);
             let Some(strips) = strips(&program, width, core) else { break };
             let widest = strips.iter().map(|strip| strip.whole.1 - strip.whole.0).max().unwrap_or(width);
-            if fits(Plan::inference(&self.graph, [1, height, widest], streaming)?) {
-                return Ok(Way::Parts(strips));
+            if fits(&Plan::inference(&self.graph, [1, height, widest], streaming)?) {
+                return Ok((Way::Parts(strips), None));
             }
             core /= 2;
         }
@@ -328,7 +350,10 @@ impl Network {
     ) -> Result<(), EngineError> {
         if state.ready.as_ref().is_none_or(|(known, like, _)| (*known, *like) != (shape, layout)) {
             state.ready = None;
-            let plan = Plan::inference(&self.graph, shape, layout)?;
+            let plan = match state.planned.take() {
+                Some((known, like, plan)) if (known, like) == (shape, layout) => plan,
+                _ => Plan::inference(&self.graph, shape, layout)?,
+            };
             self.pack(&plan, &mut state.packed);
             let packed = &state.packed;
             let address = |step: &Step| match &step.operation {

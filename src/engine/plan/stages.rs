@@ -13,11 +13,13 @@ pub(super) struct Stage {
     pub(super) steps: Vec<usize>,
     /// For a wave: how many bands each step lags behind the first.
     pub(super) lags: Option<Vec<usize>>,
+    /// For a wave: bands of its inner values that are kept beyond those that are needed.
+    spare: usize,
 }
 
 impl Stage {
     fn single(step: usize) -> Self {
-        Self { steps: vec![step], lags: None }
+        Self { steps: vec![step], lags: None, spare: 0 }
     }
 
     /// How far a step lags.
@@ -36,10 +38,9 @@ fn lag_behind(reader: &Step) -> usize {
     }
 }
 
-/// The bands of a value that must be kept for a reader that lags `lag` bands behind its writer: those between both, the one above that is still read, and
-/// one more, so that the writer need not wait until the last reader has finished.
-pub(super) fn bands_kept(reader: &Step, lag: usize) -> usize {
-    lag + 2 + usize::from(reader.reach() != Some(0))
+/// The bands of a value that must be kept for a reader that lags `lag` bands behind its writer.
+fn bands_kept(reader: &Step, lag: usize) -> usize {
+    lag + 1 + usize::from(reader.reach() != Some(0))
 }
 
 /// Stages of independent steps: every step as soon as what it reads is there, except that weights are prepared no sooner than needed.
@@ -66,6 +67,7 @@ pub(super) fn by_level(program: &Program) -> Vec<Stage> {
     let stage = |wanted| Stage {
         steps: (0..steps.len()).filter(|&index| level[index] == wanted).collect(),
         lags: None,
+        spare: 0,
     };
     (0..last).map(stage).filter(|stage| !stage.steps.is_empty()).collect()
 }
@@ -82,15 +84,16 @@ pub(super) fn dependency(steps: &[Step], index: usize) -> Option<usize> {
 
 /// Stages for one image: consecutive layers are joined to waves such that least is read and written outside the cache.
 ///
-/// `inner_bytes` bounds what the inner values of a wave may take, for bands of `band` rows.
-pub(super) fn by_waves(program: &Program, band: usize, inner_bytes: usize) -> Vec<Stage> {
+/// `inner_bytes` bounds what the inner values of a wave may take, for bands of `band` rows. With a `spare` band a thread that begins the next band of a
+/// value need not wait until another one has read the last row of the oldest.
+pub(super) fn by_waves(program: &Program, band: usize, spare: usize, inner_bytes: usize) -> Vec<Stage> {
     let count = program.steps.len();
     // best[i]: least traffic of the steps before i, and where the last wave of it begins.
     let mut best: Vec<(usize, usize)> = vec![(0, 0)];
     for end in 1..=count {
         let mut choice = (usize::MAX, end - 1);
         for begin in (0..end).rev() {
-            let Some(traffic) = traffic(program, begin..end, band, inner_bytes) else { break };
+            let Some(traffic) = traffic(program, begin..end, (band, spare), inner_bytes) else { break };
             let total = best[begin].0.saturating_add(traffic);
             if total < choice.0 {
                 choice = (total, begin);
@@ -103,7 +106,7 @@ pub(super) fn by_waves(program: &Program, band: usize, inner_bytes: usize) -> Ve
         let begin = best[end].1;
         stages.push(match end - begin {
             1 => Stage::single(begin),
-            _ => Stage { steps: (begin..end).collect(), lags: Some(lags(program, begin..end)) },
+            _ => Stage { steps: (begin..end).collect(), lags: Some(lags(program, begin..end)), spare },
         });
         end = begin;
     }
@@ -131,7 +134,7 @@ fn writer(program: &Program, mut steps: std::ops::Range<usize>, buffer: usize) -
 fn traffic(
     program: &Program,
     steps: std::ops::Range<usize>,
-    band: usize,
+    (band, spare): (usize, usize),
     inner_bytes: usize,
 ) -> Option<usize> {
     let size = |step: &Step| {
@@ -159,7 +162,7 @@ fn traffic(
         let Some(output) = step.output else { continue };
         let bands = inner_bands(program, steps.clone(), &lags, output, lag);
         match bands {
-            Some(bands) => inside += bytes(program, output, bands * band),
+            Some(bands) => inside += bytes(program, output, (bands + spare) * band),
             None => outside += bytes(program, output, usize::MAX),
         }
     }
@@ -195,5 +198,6 @@ fn bytes(program: &Program, buffer: usize, rows: usize) -> usize {
 pub(super) fn bands_held(program: &Program, stage: &Stage, step: usize) -> Option<usize> {
     let lags = stage.lags.as_ref()?;
     let (&first, &last) = (stage.steps.first()?, stage.steps.last()?);
-    inner_bands(program, first..last + 1, lags, program.steps[step].output?, stage.lag(step)?)
+    let needed = inner_bands(program, first..last + 1, lags, program.steps[step].output?, stage.lag(step)?)?;
+    Some(needed + stage.spare)
 }
