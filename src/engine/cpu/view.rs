@@ -31,8 +31,17 @@ impl View {
     #[inline(always)]
     pub unsafe fn at(&self, image: usize, y: usize, x: usize) -> *mut f32 {
         let y = if y < self.rows { y } else { y % self.rows };
-        // SAFETY: the caller promises that the pixel exists.
-        unsafe { self.base.add(image * self.image + y * self.row + x * self.pixel) }
+        self.base.wrapping_add(image * self.image + y * self.row + x * self.pixel)
+    }
+
+    /// The same view for row `y` and the rows that lie below it in memory, up to where memory begins anew: finding a pixel then takes no division.
+    ///
+    /// # Safety
+    /// Row `y` must be inside the batch that the view describes; of the result, only rows as described may be used.
+    pub unsafe fn unrolled(&self, y: usize) -> Self {
+        // SAFETY: the caller promises that the row exists.
+        let row = unsafe { self.at(0, y, 0) };
+        Self { base: row.wrapping_sub(y * self.row), rows: usize::MAX, ..*self }
     }
 }
 
@@ -67,4 +76,34 @@ pub struct Target {
     pub channels: usize,
     /// What is done before storing.
     pub epilogue: Epilogue,
+}
+
+impl Source {
+    /// [`View::unrolled`] of what is read.
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn unrolled(&self, y: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self { view: unsafe { self.view.unrolled(y) }, ..*self }
+    }
+}
+
+impl Target {
+    /// [`View::unrolled`] of what is written and of what it is combined with.
+    ///
+    /// # Safety
+    /// As there, for each of these views.
+    pub unsafe fn unrolled(&self, y: usize) -> Self {
+        // SAFETY: the caller's promise.
+        let unrolled = |view: View| unsafe { view.unrolled(y) };
+        let Epilogue { before, activation, after, mask } = self.epilogue;
+        let epilogue = Epilogue {
+            before: before.map(unrolled),
+            activation,
+            after: after.map(unrolled),
+            mask: mask.map(|(view, slope)| (unrolled(view), slope)),
+        };
+        Self { view: unrolled(self.view), epilogue, ..*self }
+    }
 }

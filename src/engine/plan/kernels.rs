@@ -8,6 +8,7 @@ use super::program::{Algorithm, Operation};
 use super::tasks::Task;
 use super::weights;
 use crate::engine::cpu::direct::Direct;
+use crate::engine::cpu::direct_gradient;
 use crate::engine::cpu::elementwise::{Combination, Combine};
 use crate::engine::cpu::ends::{FromImage, FromPlanes, ToImage, ToPlanes};
 use crate::engine::cpu::geometry::Geometry;
@@ -19,9 +20,9 @@ use crate::engine::cpu::pool::{MaxPool, MaxPoolGradient, Windows};
 use crate::engine::cpu::resize::{Resize, ResizeGradient};
 use crate::engine::cpu::shuffle::{PixelShuffle, Shuffle};
 use crate::engine::cpu::simd::{Isa, Kernel, run};
+use crate::engine::cpu::view::{Target, View};
 use crate::engine::cpu::winograd::{self, F2x2, F4x4, F4x6, Tiles, Variant, Winograd};
 use crate::engine::cpu::winograd_gradient::{self, WinogradGradient};
-use crate::engine::cpu::{direct_gradient, view::View};
 use crate::graph::Conv2d;
 
 /// The LR batch.
@@ -100,6 +101,15 @@ fn tiles<V: Variant>(task: &Task) -> Tiles {
     Tiles { image: task.image, rows: range(task.rows, V::TILE.0), columns: range(task.columns, V::TILE.1) }
 }
 
+/// The targets of a task. Its rows are a band or part of one, and memory never begins anew inside a band.
+///
+/// # Safety
+/// The task's first row is inside the views.
+unsafe fn unrolled(targets: &[Target], task: &Task) -> Vec<Target> {
+    // SAFETY: the caller's promise.
+    targets.iter().map(|target| unsafe { target.unrolled(task.rows.0) }).collect()
+}
+
 impl Machine<'_> {
     /// # Safety
     /// What the kernel holds is valid.
@@ -144,6 +154,10 @@ impl Machine<'_> {
                         Algorithm::Winograd4x4 => self.winograd::<F4x4>(task, bound, scratch),
                         Algorithm::Winograd2x2 => self.winograd::<F2x2>(task, bound, scratch),
                         Algorithm::Pointwise => {
+                            let sources: Vec<_> =
+                                sources.iter().map(|source| source.unrolled(piece.rows.0)).collect();
+                            let targets = &unrolled(targets, task);
+                            let sources = &sources;
                             self.call(Pointwise { width, sources, targets, weights, bias, piece });
                         }
                         Algorithm::Direct => {
@@ -254,7 +268,7 @@ impl Machine<'_> {
             self.call(Winograd::<V> {
                 size: bound.size,
                 sources: &bound.inputs[0],
-                targets: &bound.targets,
+                targets: &unrolled(&bound.targets, task),
                 weights: bound.weights,
                 bias: bound.bias,
                 tiles: tiles::<V>(task),
