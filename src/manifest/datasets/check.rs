@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
+use super::error::Error;
+use super::list::{Datasets, SCHEMA};
 use super::members::{Members, Pattern};
+use super::place::{Place, shown};
 use super::raw::{Evidence, RawArchive, RawDataset, RawFile, RawGroup, RawManifest, RawSource};
 use super::types::{Archive, Dataset, FileFacts, Format, Group, Layout, Role, Source, Terms};
 use super::value::{self, MD5_DIGITS, SHA256_DIGITS};
-use super::{Datasets, Error, SCHEMA};
 
 /// Scales the field trains and tests at.
 const SCALES: std::ops::RangeInclusive<usize> = 2..=8;
@@ -308,54 +309,4 @@ impl Known {
             None => Ok(()),
         }
     }
-}
-
-/// Where in the list something is.
-struct Place<'a> {
-    file: &'a str,
-    what: String,
-}
-
-impl<'a> Place<'a> {
-    fn new(file: &'a str, what: String) -> Self {
-        Self { file, what }
-    }
-
-    fn at(&self, what: String) -> Self {
-        Self { file: self.file, what }
-    }
-
-    fn error(&self, key: &str, found: impl fmt::Display, expected: impl fmt::Display) -> Error {
-        Error::Value {
-            file: self.file.to_owned(),
-            place: self.what.clone(),
-            key: key.to_owned(),
-            found: found.to_string(),
-            expected: expected.to_string(),
-        }
-    }
-
-    fn require(
-        &self,
-        holds: bool,
-        key: &str,
-        found: impl fmt::Display,
-        expected: impl fmt::Display,
-    ) -> Result<(), Error> {
-        if holds { Ok(()) } else { Err(self.error(key, found, expected)) }
-    }
-
-    fn apply<T>(&self, key: &str, found: &str, outcome: Result<T, String>) -> Result<T, Error> {
-        outcome.map_err(|expected| self.error(key, format!("`{}`", shown(found)), expected))
-    }
-}
-
-/// The start of a text, safe to print.
-fn shown(text: &str) -> String {
-    const LIMIT: usize = 80;
-    let mut start: String = text.chars().take(LIMIT).flat_map(char::escape_debug).collect();
-    if text.chars().nth(LIMIT).is_some() {
-        start.push('…');
-    }
-    start
 }

@@ -1,4 +1,6 @@
+use super::list::{BUILT_IN, distance};
 use super::*;
+use crate::fsio;
 use proptest::prelude::*;
 
 fn built_in() -> Datasets {
