@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use super::{Expected, Fingerprint, Found, Mismatch};
 use crate::fsio::{self, io_context};
+use crate::imaging;
 use crate::manifest::datasets::{Archive, FileFacts, Members};
 
 /// Bytes read at a time.
@@ -32,6 +33,15 @@ pub struct Pixels {
 
 /// Decodes an image file; the error is what people read.
 pub type Decoder<'a> = dyn Fn(&Path) -> Result<Pixels, String> + Sync + 'a;
+
+/// The decoder of the whole program.
+///
+/// # Errors
+/// What [`imaging::decode_file`] says.
+pub fn decode(path: &Path) -> Result<Pixels, String> {
+    let image = imaging::decode_file(path).map_err(|error| error.to_string())?.image;
+    Ok(Pixels { width: image.width(), height: image.height(), sha256: image.pixels_sha256() })
+}
 
 /// Which files are decoded beside being hashed.
 #[derive(Clone, Copy)]

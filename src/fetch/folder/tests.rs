@@ -159,6 +159,26 @@ fn missing_different_and_undecodable_files_are_told_apart() {
     assert!(!all.is_sound() && all.whole().is_none());
 }
 
+#[test]
+fn images_are_decoded_by_the_recipe_that_others_publish() {
+    // Made by: hashlib.sha256(b"2x1:RGB:" + bytes(range(6))).hexdigest()
+    let pixels_sha256 = "433ab8f2eec43fb96fbe2afebf9165fc59bbed408252d2248a982f43f38b4238";
+    let folder = tempfile::tempdir().unwrap();
+    let image = imaging::RgbImage::new(2, 1, (0..6).collect()).unwrap();
+    imaging::write_png(&folder.path().join("0801.png"), &image).unwrap();
+    fs::write(folder.path().join("0802.png"), "no image").unwrap();
+    let known = [FileFacts {
+        name: "0801.png".into(),
+        width_height: Some((2, 1)),
+        pixels_sha256: Some(pixels_sha256.into()),
+        ..FileFacts::default()
+    }];
+    let report = report(folder.path(), &members("div2k-valid-hr"), &known, Decode::All(&decode));
+    assert_eq!((report.decoded, report.different.len()), (2, 1));
+    assert_eq!(report.different[0].name, "0802.png");
+    assert!(matches!(report.different[0].how, Difference::Undecodable(_)));
+}
+
 #[cfg(unix)]
 #[test]
 fn links_count_as_files_and_pipes_do_not() {
