@@ -1,5 +1,6 @@
 //! Data from elsewhere: fetched, verified, unpacked, kept.
 
 mod expected;
+pub mod http;
 
 pub use expected::{Expected, Fingerprint, Found, Mismatch};
