@@ -1,0 +1,1 @@
+//! Several ranges at once.
