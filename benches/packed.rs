@@ -12,6 +12,8 @@
 //! `ESR_BENCH_PAIRS` is the number of pairs (default 100, of 2040×1356 pixels like DIV2K's, 8.9 MB each), `ESR_BENCH_FOLDER` where they are kept between runs
 //! (default: a folder below the system's for temporary files). Sixteen different images are made; the pairs are these under other names.
 
+#![expect(clippy::expect_used, reason = "a benchmark that cannot make its files has nothing to measure")]
+
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -37,6 +39,7 @@ const DIFFERENT: usize = 16;
 const THREADS: usize = 2;
 
 fn main() {
+    rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global().expect("the first use of rayon");
     divan::main();
 }
 
@@ -46,11 +49,6 @@ fn number_of_pairs() -> usize {
 
 fn folder() -> PathBuf {
     env::var_os("ESR_BENCH_FOLDER").map_or_else(|| env::temp_dir().join("esr-bench-packed"), PathBuf::from)
-}
-
-fn pool() -> &'static rayon::ThreadPool {
-    static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
-    POOL.get_or_init(|| rayon::ThreadPoolBuilder::new().num_threads(THREADS).build().expect("a thread pool"))
 }
 
 /// Gradients with noise in the lowest bits: PNG files of about the size that photographs have.
@@ -92,7 +90,7 @@ fn set() -> &'static Path {
     static SET: OnceLock<PathBuf> = OnceLock::new();
     SET.get_or_init(|| {
         let out = folder().join(format!("{}.esrpack", number_of_pairs()));
-        pool().install(|| pack(&pairs(), SCALE, &out, &|_, _| {}, &|| None)).expect("packed");
+        pack(&pairs(), SCALE, &out, &|_, _| {}, &|| None).expect("packed");
         out
     })
 }
@@ -153,14 +151,12 @@ fn time_warm<T: Copy + Default + Send>(
     crop: impl Fn(&Packed, usize, &Crop, &mut [T], &mut [T]) + Sync,
 ) {
     let packed = Packed::open(set()).expect("a packed set");
-    pool().install(|| {
-        warm_up(&packed);
-        let (mut buffers, mut batch) = (Buffers::new(), 0);
-        bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
-            batch += 1;
-            let places = places(&packed, batch);
-            buffers.fill(&places, |index, place, lr, hr| crop(&packed, index, place, lr, hr));
-        });
+    warm_up(&packed);
+    let (mut buffers, mut batch) = (Buffers::new(), 0);
+    bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
+        batch += 1;
+        let places = places(&packed, batch);
+        buffers.fill(&places, |index, place, lr, hr| crop(&packed, index, place, lr, hr));
     });
 }
 
@@ -193,19 +189,17 @@ fn warm_f32(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn first_touch(bencher: Bencher<'_, '_>) {
-    pool().install(|| {
-        warm_up(&Packed::open(set()).expect("a packed set"));
-        let mut buffers = Buffers::new();
-        let mut batch = 0;
-        let open = || {
-            batch += 1;
-            let packed = Packed::open(set()).expect("a packed set");
-            (places(&packed, batch), packed)
-        };
-        bencher.counter(ItemsCount::new(BATCH)).with_inputs(open).bench_local_values(|(places, packed)| {
-            fill_bytes(&packed, &places, &mut buffers);
-            packed
-        });
+    warm_up(&Packed::open(set()).expect("a packed set"));
+    let mut buffers = Buffers::new();
+    let mut batch = 0;
+    let open = || {
+        batch += 1;
+        let packed = Packed::open(set()).expect("a packed set");
+        (places(&packed, batch), packed)
+    };
+    bencher.counter(ItemsCount::new(BATCH)).with_inputs(open).bench_local_values(|(places, packed)| {
+        fill_bytes(&packed, &places, &mut buffers);
+        packed
     });
 }
 
@@ -222,24 +216,20 @@ fn evict() {
 }
 
 fn time_cold(bencher: Bencher<'_, '_>, prefetch: bool) {
-    pool().install(|| {
-        let (mut buffers, mut batch) = (Buffers::new(), 1000);
-        let evicted = || {
-            batch += 1;
-            evict();
-            let packed = Packed::open(set()).expect("a packed set");
-            (places(&packed, batch), packed)
-        };
-        bencher.counter(ItemsCount::new(BATCH)).with_inputs(evicted).bench_local_values(
-            |(places, packed)| {
-                if prefetch {
-                    places.iter().for_each(|(index, crop)| packed.prefetch(*index, crop));
-                }
-                fill_bytes(&packed, &places, &mut buffers);
-                // Unmapped after the time is taken, and before the next eviction.
-                drop(packed);
-            },
-        );
+    let (mut buffers, mut batch) = (Buffers::new(), 1000);
+    let evicted = || {
+        batch += 1;
+        evict();
+        let packed = Packed::open(set()).expect("a packed set");
+        (places(&packed, batch), packed)
+    };
+    bencher.counter(ItemsCount::new(BATCH)).with_inputs(evicted).bench_local_values(|(places, packed)| {
+        if prefetch {
+            places.iter().for_each(|(index, crop)| packed.prefetch(*index, crop));
+        }
+        fill_bytes(&packed, &places, &mut buffers);
+        // Here, so that nobody maps the set when it is evicted next.
+        drop(packed);
     });
 }
 
@@ -261,9 +251,10 @@ fn packing(bencher: Bencher<'_, '_>) {
     let remove = || {
         let _ = fs::remove_file(&out);
     };
-    bencher.counter(ItemsCount::new(pairs.len())).with_inputs(remove).bench_local_values(|()| {
-        pool().install(|| pack(&pairs, SCALE, &out, &|_, _| {}, &|| None)).expect("packed")
-    });
+    bencher
+        .counter(ItemsCount::new(pairs.len()))
+        .with_inputs(remove)
+        .bench_local_values(|()| pack(&pairs, SCALE, &out, &|_, _| {}, &|| None).expect("packed"));
     remove();
 }
 
@@ -272,6 +263,6 @@ fn packing(bencher: Bencher<'_, '_>) {
 fn verifying(bencher: Bencher<'_, '_>) {
     let packed = Packed::open(set()).expect("a packed set");
     bencher.counter(BytesCount::new(packed.bytes())).bench_local(|| {
-        pool().install(|| packed.verify()).expect("sound");
+        packed.verify().expect("sound");
     });
 }
