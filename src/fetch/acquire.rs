@@ -192,7 +192,8 @@ impl Session<'_> {
             for fate in fates {
                 if again(&fate) {
                     if let Err(error) = &fate.result {
-                        self.watch.note(&format!("note: {}: {error}; the next source is tried", fate.dataset.name));
+                        self.watch
+                            .note(&format!("note: {}: {error}; the next source is tried", fate.dataset.name));
                     }
                     left.push(fate.dataset);
                 } else {
@@ -220,7 +221,8 @@ impl Session<'_> {
             Ok(fetched) => fetched,
             Err(error) => {
                 let error = Arc::new(error);
-                let fate = |&(dataset, _): &(&'a Dataset, _)| Fate { dataset, result: Err(Arc::clone(&error)) };
+                let fate =
+                    |&(dataset, _): &(&'a Dataset, _)| Fate { dataset, result: Err(Arc::clone(&error)) };
                 return contents.iter().map(fate).collect();
             }
         };
@@ -241,14 +243,12 @@ impl Session<'_> {
 
     /// The archive on this machine, judged.
     fn fetched(&self, archive: &Archive) -> Result<(PathBuf, Found, Trust), AcquireError> {
-        let published = Expected {
-            bytes: archive.bytes,
-            sha256: archive.sha256.clone(),
-            md5: archive.md5.clone(),
-        };
+        let published =
+            Expected { bytes: archive.bytes, sha256: archive.sha256.clone(), md5: archive.md5.clone() };
         let expected = self.pins().expected(&archive.file, &published);
         let target = self.store.archive(&archive.file)?;
-        let given = self.settings.from.as_ref().map(|from| from.join(&archive.file)).filter(|path| path.is_file());
+        let given =
+            self.settings.from.as_ref().map(|from| from.join(&archive.file)).filter(|path| path.is_file());
         let local = given.or_else(|| target.is_file().then(|| target.clone()));
         let progress = self.watch.task(&archive.file);
         let (path, found, url) = match local {
@@ -272,7 +272,13 @@ impl Session<'_> {
         Ok((path, found, trust))
     }
 
-    fn judge(&self, name: &str, published: &Expected, found: &Found, url: &str) -> Result<Trust, AcquireError> {
+    fn judge(
+        &self,
+        name: &str,
+        published: &Expected,
+        found: &Found,
+        url: &str,
+    ) -> Result<Trust, AcquireError> {
         let mut pins = self.pins();
         let trust = pins.judge(name, published, found, Seen { url, at: &self.settings.now })?;
         pins.save()?;
@@ -338,7 +344,8 @@ impl Session<'_> {
         let files = dataset.loose_files(source);
         let progress = self.watch.task(&dataset.folder);
         progress.started(files.iter().map(|file| file.facts.bytes).sum());
-        let trusts = in_parallel(LOOSE_AT_ONCE, &files, |file| self.loose_file(dataset, file, &staging, &*progress));
+        let trusts =
+            in_parallel(LOOSE_AT_ONCE, &files, |file| self.loose_file(dataset, file, &staging, &*progress));
         let (mut trust, mut bytes) = (Trust::Published, 0);
         for result in trusts {
             let (own, found) = result?;
@@ -365,11 +372,7 @@ impl Session<'_> {
         staging: &Path,
         progress: &dyn Progress,
     ) -> Result<(Trust, Found), AcquireError> {
-        let published = Expected {
-            bytes: file.facts.bytes,
-            sha256: file.facts.sha256.clone(),
-            md5: None,
-        };
+        let published = Expected { bytes: file.facts.bytes, sha256: file.facts.sha256.clone(), md5: None };
         let name = format!("{}/{}", dataset.folder, file.name);
         let expected = self.pins().expected(&name, &published);
         let target = staging.join(&file.name);
@@ -383,7 +386,8 @@ impl Session<'_> {
                 (fetched.found, fetched.url)
             }
         };
-        let trust = self.pins().judge(&name, &published, &found, Seen { url: &url, at: &self.settings.now })?;
+        let trust =
+            self.pins().judge(&name, &published, &found, Seen { url: &url, at: &self.settings.now })?;
         self.pins().save()?;
         Ok((trust, found))
     }
@@ -421,8 +425,8 @@ fn in_parallel<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) 
     std::thread::scope(|scope| {
         for _ in 0..threads.min(items.len()) {
             scope.spawn(|| {
-                while let Some((index, item)) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|index| Some((index, items.get(index)?)))
+                while let Some((index, item)) = Some(next.fetch_add(1, Ordering::Relaxed))
+                    .and_then(|index| Some((index, items.get(index)?)))
                 {
                     let result = work(item);
                     results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));

@@ -51,8 +51,12 @@ impl fmt::Display for Verdict {
         .collect();
         match (self.is_verified(), grounds.is_empty()) {
             (true, _) => write!(f, "{} files, verified ({})", self.files, grounds.join(", ")),
-            (false, true) => write!(f, "{} files, not verified: nothing published to compare with", self.files),
-            (false, false) => write!(f, "{} files, not verified as a whole ({})", self.files, grounds.join(", ")),
+            (false, true) => {
+                write!(f, "{} files, not verified: nothing published to compare with", self.files)
+            }
+            (false, false) => {
+                write!(f, "{} files, not verified as a whole ({})", self.files, grounds.join(", "))
+            }
         }
     }
 }
@@ -132,7 +136,11 @@ fn check(
     {
         let found = md5.unwrap_or_else(|| "unknown".to_owned());
         let problems = format!("the MD5 of the folder is {found}, expected {expected}");
-        return Err(CheckError::Unsound { folder: path.to_path_buf(), title: dataset.title.clone(), problems });
+        return Err(CheckError::Unsound {
+            folder: path.to_path_buf(),
+            title: dataset.title.clone(),
+            problems,
+        });
     }
     let trust = came.map(|(_, trust)| trust);
     let decodes = depth != Depth::Hashes;
