@@ -91,6 +91,10 @@ impl Staging {
     /// When a step fails; the target is then absent or incomplete.
     pub(super) fn commit(mut self, marker: &Marker) -> Result<(), UnpackError> {
         let parent = parent_of(&self.target);
+        // One commit at a time in this folder, whoever makes it: between the steps below somebody else's would be torn. Waits
+        // only for other commits, which take as long as two syncs. Where folders cannot be locked, the lock of the data folder has to do.
+        let turn = fsio::io_context(File::open(&parent), "open folder", &parent)?;
+        let _ = turn.lock();
         // An interrupted attempt is put aside under a name that is swept, so that it cannot come back.
         Self::check_target(&self.target)?;
         let aside = unique_path(&self.target);
