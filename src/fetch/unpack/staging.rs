@@ -260,6 +260,35 @@ mod tests {
     }
 
     #[test]
+    fn of_several_commits_at_once_one_is_made() {
+        for _ in 0..100 {
+            let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+            let target = root.path().join("set");
+            let start = std::sync::Barrier::new(4);
+            let made = AtomicU64::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let staging = Staging::new(&target).unwrap();
+                        fs::write(staging.path().join("a"), b"1").unwrap();
+                        start.wait();
+                        match staging.commit(&marker()) {
+                            Ok(()) => {
+                                made.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Err(UnpackError::Occupied { what: "is complete already", .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    });
+                }
+            });
+            assert_eq!(made.into_inner(), 1);
+            assert_eq!(entries(root.path()), ["set"]);
+            assert_eq!(entries(&target), [store::MARKER_FILE, "a"]);
+        }
+    }
+
+    #[test]
     fn where_folders_cannot_be_locked_the_process_decides() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
