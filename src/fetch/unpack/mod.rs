@@ -120,7 +120,8 @@ pub struct Unpacked {
     pub ignored: Ignored,
 }
 
-/// Unpacks an archive. Zip members are unpacked on all threads of the current pool.
+/// Unpacks an archive. Zip members are unpacked on all threads of the current pool. When several processes unpack to the same target at once, the
+/// first one is done and the others are told that it is complete already; [`super::lock::DataLock`] spares them the work.
 ///
 /// # Errors
 /// [`UnpackError::Archive`] says what is wrong with the archive; the other variants concern the disk and the target. In every case the target is as

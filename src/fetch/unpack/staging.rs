@@ -91,6 +91,10 @@ impl Staging {
     /// When a step fails; the target is then absent or incomplete.
     pub(super) fn commit(mut self, marker: &Marker) -> Result<(), UnpackError> {
         let parent = parent_of(&self.target);
+        // One commit at a time in this folder, whoever makes it: between the steps below somebody else's would be torn. Waits
+        // only for other commits, which take as long as two syncs. Where folders cannot be locked, the lock of the data folder has to do.
+        let turn = fsio::io_context(File::open(&parent), "open folder", &parent)?;
+        let _ = turn.lock();
         // An interrupted attempt is put aside under a name that is swept, so that it cannot come back.
         Self::check_target(&self.target)?;
         let aside = unique_path(&self.target);
@@ -253,6 +257,35 @@ mod tests {
         assert_eq!(entries(root.path()).len(), 5);
         drop(living);
         assert_eq!(entries(root.path()).len(), 4);
+    }
+
+    #[test]
+    fn of_several_commits_at_once_one_is_made() {
+        for _ in 0..100 {
+            let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+            let target = root.path().join("set");
+            let start = std::sync::Barrier::new(4);
+            let made = AtomicU64::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let staging = Staging::new(&target).unwrap();
+                        fs::write(staging.path().join("a"), b"1").unwrap();
+                        start.wait();
+                        match staging.commit(&marker()) {
+                            Ok(()) => {
+                                made.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Err(UnpackError::Occupied { what: "is complete already", .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    });
+                }
+            });
+            assert_eq!(made.into_inner(), 1);
+            assert_eq!(entries(root.path()), ["set"]);
+            assert_eq!(entries(&target), [store::MARKER_FILE, "a"]);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod zips;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::archives::{honest_tar, honest_zip, images};
@@ -35,6 +36,34 @@ fn honest_archives_are_unpacked() {
         fs::write(place.target().join("0002.png"), b"rot").unwrap();
         place::unpack_at(place.root(), format, &place.members, &place.limits).unwrap();
         place.assert_holds(&images());
+    }
+}
+
+#[test]
+fn of_several_at_once_the_first_is_done_and_the_others_are_told() {
+    for _ in 0..20 {
+        let place = Place::new();
+        let neighbours = place.neighbours();
+        fs::write(place.archive(), honest_zip(&images())).unwrap();
+        let start = Barrier::new(4);
+        let done = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    match place::unpack_at(place.root(), Format::Zip, &place.members, &place.limits) {
+                        Ok(_) => {
+                            done.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(UnpackError::Occupied { what: "is complete already", .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                });
+            }
+        });
+        assert_eq!(done.into_inner(), 1);
+        place.assert_holds(&images());
+        assert_eq!(place.neighbours(), neighbours);
     }
 }
 
