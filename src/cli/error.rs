@@ -6,6 +6,7 @@ use crate::engine::EngineError;
 use crate::engine::equivalence;
 use crate::engine::upscaler::UpscaleError;
 use crate::fetch::acquire::AcquireError;
+use crate::fetch::lock::LockError;
 use crate::interrupt::Signal;
 use crate::manifest;
 use crate::measure;
@@ -201,7 +202,7 @@ fn of_equivalence(error: &equivalence::Error) -> ExitCode {
 pub(super) fn of_acquire(error: &AcquireError) -> ExitCode {
     match error {
         AcquireError::Download(error) if error.is_network() => ExitCode::Network,
-        AcquireError::Lock(crate::fetch::lock::LockError::Held { .. }) => ExitCode::Usage,
+        AcquireError::Lock(LockError::Held { .. } | LockError::MaybeHeld { .. }) => ExitCode::Usage,
         AcquireError::Download(_)
         | AcquireError::Unpack(_)
         | AcquireError::Store(_)
