@@ -65,7 +65,15 @@ impl Downloader {
         let mut failures = Vec::new();
         let mut partial = None;
         let mut fatal = None;
+        let mut secure = false;
         for url in urls {
+            // Whoever can break an https connection could otherwise choose what is fetched instead.
+            if secure && expected.has_no_hash() && is(url, "http://") {
+                let reason = "it is less secure than the URL before it, and no hash is known that would tell a wrong file";
+                failures.push(DownloadError::BadUrl { url: url.clone(), reason: reason.to_owned() });
+                continue;
+            }
+            secure |= is(url, "https://");
             progress.mirror(url);
             match self.from(url, target, expected, progress, &mut partial) {
                 Ok(found) => {
@@ -132,4 +140,9 @@ impl Downloader {
         let http = Http::new(&self.options)?;
         Ok(self.http.get_or_init(|| http))
     }
+}
+
+/// Whether a URL has this scheme, given with its colon and slashes.
+fn is(url: &str, scheme: &str) -> bool {
+    url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }

@@ -48,13 +48,14 @@ impl Round<'_> {
             && missing_bytes.is_some_and(|missing| missing >= self.options.ranges_from_bytes);
         self.progress.started(total_bytes);
         self.progress.advanced(partial.note.held.bytes());
+        let pieced = parallel || partial.note.held.bytes() > 0;
         let board = Board::new(partial.note.held.clone(), total_bytes, self.options.limit_bytes, parallel);
         let outcome = self.stream(partial, &board, lead, if parallel { ranges } else { 1 });
         partial.note.held = board.held();
         match outcome {
             Ok(()) if board.is_complete() => {
                 partial.note.total_bytes = board.total_bytes();
-                Ok(Whole { pieced: continued || parallel })
+                Ok(Whole { pieced })
             }
             outcome => {
                 let saved = partial.save();

@@ -4,6 +4,7 @@ mod crash;
 mod faults;
 mod ranges;
 mod server;
+mod sources;
 
 use std::fs;
 use std::path::Path;
