@@ -21,7 +21,7 @@ impl Extents {
         let touched = self.0.get(from..to).unwrap_or_default();
         let start = touched.first().map_or(new.start, |first| first.start.min(new.start));
         let end = touched.last().map_or(new.end, |last| last.end.max(new.end));
-        self.0.splice(from..to, [start..end]);
+        self.0.splice(from..to, std::iter::once(start..end));
     }
 
     /// Forgets everything from `end` on.

@@ -82,9 +82,8 @@ fn a_server_that_does_not_keep_its_word_is_asked_for_one_stream() {
     fetch(faulty(|_, _| status("403 Forbidden")), options()).0.unwrap_err();
     fetch(faulty(|number, _| if number < 2 { status("403 Forbidden") } else { None }), options()).0.unwrap();
     fetch(faulty(|number, _| if number % 2 == 0 { status("503 Busy") } else { None }), options()).0.unwrap();
-    let other = faulty(|number, asked| {
-        let shifted =
-            Asked { headers: vec![("range".to_owned(), "bytes=1-8000".to_owned())], ..asked.clone() };
+    let other = faulty(|number, _| {
+        let shifted = Asked { headers: vec![("range".to_owned(), "bytes=1-8000".to_owned())] };
         let (head, body) = proper(&shifted, &body(SIZE), "\"v1\"");
         (number < 2).then(|| vec![Act::Send(head), Act::Send(body)])
     });

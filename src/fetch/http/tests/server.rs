@@ -11,7 +11,6 @@ use std::time::Duration;
 /// What one request asked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
-    pub(super) path: String,
     /// The headers, names in lower case.
     pub(super) headers: Vec<(String, String)>,
 }
@@ -84,8 +83,9 @@ impl Drop for Server {
 
 fn serve(mut stream: TcpStream, script: &[Reply], log: &Mutex<Vec<Asked>>) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
-    let first = lines.next()?.ok()?;
-    let mut asked = Asked { path: first.split(' ').nth(1)?.to_owned(), headers: Vec::new() };
+    // The request line: there is but one file.
+    lines.next()?.ok()?;
+    let mut asked = Asked::default();
     for line in lines {
         let line = line.ok()?;
         let Some((name, value)) = line.split_once(':') else { break };

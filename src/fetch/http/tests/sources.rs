@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::server::{Reply, Server, cut, good, raw, status};
+use super::server::{Reply, Server, cut, good, status};
 use super::*;
 
 const SIZE: usize = 50_000;
@@ -55,7 +55,7 @@ fn what_one_url_left_is_not_continued_from_another() {
     let target = folder.path().join("a.zip");
     interrupted(&target, "http://elsewhere/a.zip", &body(SIZE)[..20_000], "\"v1\"", Some(SIZE));
     let server = Server::start(vec![right()]);
-    let fetched = fetch(&[server.url.clone()], &target, &known(&body(SIZE))).unwrap();
+    let fetched = fetch(std::slice::from_ref(&server.url), &target, &known(&body(SIZE))).unwrap();
     assert_eq!((fetched.resumed_bytes, server.asked()[0].header("range")), (0, None));
 }
 
@@ -67,7 +67,7 @@ fn files_of_this_machine_are_copied_and_checked() {
     let url = reqwest::Url::from_file_path(&from).unwrap().to_string();
     let path = from.display().to_string();
     for url in [&url, &path] {
-        let fetched = fetch(&[url.clone()], &target, &known(&body(SIZE))).unwrap();
+        let fetched = fetch(std::slice::from_ref(url), &target, &known(&body(SIZE))).unwrap();
         assert_eq!(Expected::from(&fetched.found), known(&body(SIZE)));
         assert!(fs::read(&target).unwrap() == body(SIZE) && from.exists());
     }
@@ -78,7 +78,7 @@ fn files_of_this_machine_are_copied_and_checked() {
         (known(&other), "not the right file: its SHA-256 is"),
         (known(&body(7)), "not the right file: its size in bytes is 50000, expected 7"),
     ] {
-        let error = fetch(&[path.clone()], &target, &expected).unwrap_err();
+        let error = fetch(std::slice::from_ref(&path), &target, &expected).unwrap_err();
         assert!(error.to_string().contains(message) && !error.is_network(), "{error}");
         assert_eq!(fs::read(&target).unwrap(), b"old", "what was there stays");
     }
@@ -156,8 +156,9 @@ fn a_server_that_is_not_there_is_tried_again_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}/a.zip");
-    let error =
-        fetch(&[url.clone()], &folder.path().join("a.zip"), &known(&body(SIZE))).unwrap_err().to_string();
+    let error = fetch(std::slice::from_ref(&url), &folder.path().join("a.zip"), &known(&body(SIZE)))
+        .unwrap_err()
+        .to_string();
     assert_eq!(error, format!("{url}: cannot connect: Connection refused (os error 111) (tried 3 times)"));
 }
 
@@ -193,10 +194,10 @@ fn one_process_at_a_time_writes_a_file() {
     let held = fs::File::create(folder.path().join("a.zip.partial")).unwrap();
     held.lock().unwrap();
     let server = Server::start(vec![right()]);
-    let error = fetch(&[server.url.clone()], &target, &known(&body(SIZE))).unwrap_err();
+    let error = fetch(std::slice::from_ref(&server.url), &target, &known(&body(SIZE))).unwrap_err();
     assert!(matches!(error, DownloadError::Busy { .. }) && server.asked().is_empty(), "{error}");
     drop(held);
-    fetch(&[server.url.clone()], &target, &known(&body(SIZE))).unwrap();
+    fetch(std::slice::from_ref(&server.url), &target, &known(&body(SIZE))).unwrap();
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn notes_that_lie_make_no_wrong_file() {
         fs::write(folder.path().join("a.zip.partial"), vec![0; 20_000]).unwrap();
         fs::write(folder.path().join("a.zip.partial.json"), note.replace(url_at, &server.url)).unwrap();
         // A version that cannot be sent is an error of this URL; everything else ends with the right file.
-        match fetch(&[server.url.clone()], &target, &known(&body(SIZE))) {
+        match fetch(std::slice::from_ref(&server.url), &target, &known(&body(SIZE))) {
             Ok(_) => assert!(fs::read(&target).unwrap() == body(SIZE), "{note}"),
             Err(error) => assert!(note.contains("\\n") && !target.exists(), "{note}: {error}"),
         }
