@@ -21,6 +21,7 @@ impl Round<'_> {
             if partial.continues(self.url, self.expected) { partial.note.held.bytes() } else { 0 };
         let mut ranges = self.options.ranges.max(1);
         let mut fresh_starts = 0;
+        let mut ranges_failed = false;
         loop {
             let failure = match self.run(partial, ranges) {
                 Ok(whole) => match self.verify(partial) {
@@ -58,6 +59,15 @@ impl Round<'_> {
                 // Only several ranges fail like that, so it happens once.
                 Failure::OneStream(error) if ranges > 1 => {
                     ranges = 1;
+                    ranges_failed = true;
+                    self.progress.retrying(&error.to_string(), Duration::ZERO);
+                }
+                // A server that refused ranges refuses to resume as well, and may still send the whole.
+                Failure::NextUrl(error @ DownloadError::Status { .. })
+                    if ranges_failed && fresh_starts == 0 =>
+                {
+                    fresh_starts += 1;
+                    partial.discard().map_err(Failure::Fatal)?;
                     self.progress.retrying(&error.to_string(), Duration::ZERO);
                 }
                 Failure::StartOver(error) if fresh_starts < FRESH_STARTS => {

@@ -16,9 +16,9 @@ fn slow() -> Reply {
     std::sync::Arc::new(|asked| {
         let (head, body) = proper(asked, &body(SIZE), "\"v1\"");
         let mut acts = vec![Act::Send(head)];
-        for piece in body.chunks(100_000) {
+        for piece in body.chunks(30_000) {
             acts.push(Act::Send(piece.to_vec()));
-            acts.push(Act::Sleep(Duration::from_millis(30)));
+            acts.push(Act::Sleep(Duration::from_millis(100)));
         }
         acts
     })
