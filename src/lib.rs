@@ -10,6 +10,7 @@ pub mod dataset;
 pub mod engine;
 pub mod evaluate;
 pub mod fault;
+pub mod fetch;
 pub mod fsio;
 pub mod graph;
 pub mod imaging;

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::CliError;
@@ -162,6 +162,25 @@ pub fn progress_bar(total: u64, unit: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), target);
     let template = format!("{{prefix}} {{wide_bar}} {{pos}}/{{len}} {unit}  {{msg}}  ETA {{eta}}");
     match ProgressStyle::with_template(&template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Room for several bars at once; invisible where one would be.
+pub fn bars() -> MultiProgress {
+    MultiProgress::with_draw_target(match quiet() || !std::io::stderr().is_terminal() {
+        true => ProgressDrawTarget::hidden(),
+        false => ProgressDrawTarget::stderr(),
+    })
+}
+
+/// A bar that counts bytes, for [`bars`].
+pub fn bytes_bar(title: &str) -> ProgressBar {
+    let bar = ProgressBar::no_length().with_prefix(title.to_owned());
+    let template =
+        "{prefix} {wide_bar} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  ETA {eta}";
+    match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }

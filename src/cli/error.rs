@@ -5,6 +5,8 @@ use std::fmt;
 use crate::engine::EngineError;
 use crate::engine::equivalence;
 use crate::engine::upscaler::UpscaleError;
+use crate::fetch::acquire::AcquireError;
+use crate::fetch::lock::LockError;
 use crate::interrupt::Signal;
 use crate::manifest;
 use crate::measure;
@@ -118,6 +120,8 @@ exit_codes! {
     std::io::Error => Internal,
     crate::compliance::Error => Data,
     crate::fsio::Error => Data,
+    crate::fetch::check::CheckError => Data,
+    crate::fetch::store::StoreError => Data,
     crate::dataset::Error => Data,
     crate::imaging::Error => Data,
     crate::metrics::Error => Data,
@@ -146,6 +150,8 @@ exit_code_by_variant! {
     EngineError: of_engine,
     UpscaleError: of_upscale,
     equivalence::Error: of_equivalence,
+    AcquireError: of_acquire,
+    manifest::datasets::Error: of_datasets,
     train::SettingsError: of_settings,
     train::Error: of_train,
     manifest::Error: of_manifest,
@@ -189,6 +195,31 @@ fn of_equivalence(error: &equivalence::Error) -> ExitCode {
         equivalence::Error::Engine(error) => of_engine(error),
         equivalence::Error::Load(error) => of_load(error),
         equivalence::Error::Fold(_) => ExitCode::Internal,
+    }
+}
+
+/// Of a dataset that could not be brought to its place.
+pub(super) fn of_acquire(error: &AcquireError) -> ExitCode {
+    match error {
+        AcquireError::Download(error) if error.is_network() => ExitCode::Network,
+        AcquireError::Lock(LockError::Held { .. } | LockError::MaybeHeld { .. }) => ExitCode::Usage,
+        AcquireError::Download(_)
+        | AcquireError::Unpack(_)
+        | AcquireError::Store(_)
+        | AcquireError::Lock(_)
+        | AcquireError::Space(_)
+        | AcquireError::Pin(_)
+        | AcquireError::Check(_)
+        | AcquireError::File(_) => ExitCode::Data,
+    }
+}
+
+fn of_datasets(error: &manifest::datasets::Error) -> ExitCode {
+    use manifest::datasets::Error as E;
+    match error {
+        E::File(_) => ExitCode::Data,
+        // The built-in list is right, or the program is wrong; any other comes from the command line.
+        E::UnknownName { .. } | E::Syntax { .. } | E::Value { .. } | E::NewerSchema { .. } => ExitCode::Usage,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod collapse;
 pub mod common;
 pub mod error;
 pub mod evaluate;
+pub mod fetch;
 pub mod inspect;
 pub mod measure;
 pub mod output;
@@ -45,6 +46,8 @@ const EXIT_CODES: &str = "Exit codes: 0 fine, 1 internal error, 2 usage or a dev
 /// The subcommands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
+    /// Fetch data sets and released weights, verified; check again what is here
+    Fetch(fetch::Args),
     /// Count a model's parameters, FLOPs, activations and convolutions
     Inspect(inspect::Args),
     /// Score a model on LR/HR image pairs: PSNR and SSIM as the challenge computes them
@@ -82,6 +85,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     common::start_logging(cli.quiet, cli.verbose);
     let result = match cli.command {
+        Command::Fetch(args) => fetch::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Upscale(args) => upscale::run(args),

@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use super::{Error, Pair};
-use crate::fsio;
 use crate::imaging::{self, RgbImage};
 use crate::metrics;
 
@@ -29,11 +28,20 @@ pub fn load_pairs(pairs: &[Pair], scale: usize) -> Result<Vec<LoadedPair>, Error
 fn load(pair: &Pair, scale: usize) -> Result<LoadedPair, Error> {
     let lr = imaging::decode_file(&pair.lr)?.image;
     let full = imaging::decode_file(&pair.hr)?.image;
+    let (lr, hr) = fit(pair, lr, full, scale)?;
+    Ok(LoadedPair { name: pair.name.clone(), lr, hr })
+}
+
+/// The LR image, and the HR image cut to exactly `scale` times it.
+pub(super) fn fit(
+    pair: &Pair,
+    lr: RgbImage,
+    full: RgbImage,
+    scale: usize,
+) -> Result<(RgbImage, RgbImage), Error> {
     let hr = metrics::mod_crop(&full, scale).ok();
     match hr {
-        Some(hr) if hr.width() == lr.width() * scale && hr.height() == lr.height() * scale => {
-            Ok(LoadedPair { name: pair.name.clone(), lr, hr })
-        }
+        Some(hr) if hr.width() == lr.width() * scale && hr.height() == lr.height() * scale => Ok((lr, hr)),
         _ => Err(Error::PairSize {
             lr: pair.lr.clone(),
             hr: pair.hr.clone(),
@@ -42,13 +50,4 @@ fn load(pair: &Pair, scale: usize) -> Result<LoadedPair, Error> {
             scale,
         }),
     }
-}
-
-/// One hash over all names and pixels, in order: it says whether two runs saw the same images.
-pub fn images_sha256(pairs: &[LoadedPair]) -> String {
-    let lines: Vec<String> = pairs
-        .par_iter()
-        .map(|pair| format!("{} {} {}\n", pair.name, pair.lr.pixels_sha256(), pair.hr.pixels_sha256()))
-        .collect();
-    fsio::sha256_hex(lines.concat().as_bytes())
 }

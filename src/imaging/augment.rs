@@ -37,12 +37,12 @@ impl Augmentation {
     }
 
     /// Whether the source is read from its last row up.
-    fn reverses_rows(self) -> bool {
+    pub(super) fn reverses_rows(self) -> bool {
         matches!(self.0, 2 | 3 | 6 | 7)
     }
 
     /// Whether the source is read from its last column back.
-    fn reverses_columns(self) -> bool {
+    pub(super) fn reverses_columns(self) -> bool {
         matches!(self.0, 4..=7)
     }
 }

@@ -12,11 +12,11 @@ use super::{Error, RgbImage, bmp};
 use crate::fsio;
 
 /// The longest side we decode. The largest image in DIV2K, Flickr2K or LSDIR is far below; a longer side is a damaged or hostile header.
-pub(super) const MAX_SIDE: u64 = 32_768;
+pub(crate) const MAX_SIDE: u64 = 32_768;
 /// The most pixels we decode or produce (three bytes each, so 384 MiB).
-pub(super) const MAX_PIXELS: u64 = 1 << 27;
+pub(crate) const MAX_PIXELS: u64 = 1 << 27;
 /// The most bytes an image file may have: the pixel limit stored uncompressed, with room for metadata.
-const MAX_FILE_BYTES: u64 = 3 * MAX_PIXELS + (64 << 20);
+pub(crate) const MAX_FILE_BYTES: u64 = 3 * MAX_PIXELS + (64 << 20);
 /// The most memory the PNG decoder may use for anything but the pixels (metadata chunks, row buffers).
 const PNG_OVERHEAD_BYTES: usize = 64 << 20;
 

@@ -11,13 +11,18 @@ mod encode;
 mod error;
 mod image;
 mod imresize;
+mod patch;
 #[cfg(test)]
 pub(crate) mod testdata;
+mod view;
 
 pub use augment::{Augmentation, augment};
 pub use colour::luma;
 pub use decode::{Decoded, decode_bytes, decode_file};
+pub(crate) use decode::{MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
 pub use encode::{encode_png, write_png};
 pub use error::Error;
 pub use image::{RgbImage, SizeError};
 pub use imresize::{Border, downscale, upscale_bicubic};
+pub use patch::{ValueTable, copy_augmented, copy_augmented_values};
+pub use view::RgbView;

@@ -4,6 +4,7 @@
 //! binary and its facts cannot drift apart.
 
 mod challenge;
+pub mod datasets;
 mod error;
 pub mod paper;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::materials::{Folders, TrainingMaterial};
 use super::reproduce::{Error, Watcher};
 use super::settings::{MeasureSettings, ReleasedSettings};
-use crate::dataset::{self, LoadedPair, Pair};
+use crate::dataset::{self, LoadedPair, Pair, Pairs};
 use crate::engine::equivalence;
 use crate::engine::timed::{TimedModel, setup};
 use crate::engine::upscaler::Upscaler;
@@ -38,7 +38,7 @@ pub fn train_model(
     interrupted: &dyn Fn() -> Option<Signal>,
 ) -> Result<Outcome, Error> {
     let folder = train::folder(run);
-    let images_sha256 = dataset::images_sha256(&material.train);
+    let images_sha256 = material.train.images_sha256();
     let training = Training { settings, images: &material.train, images_sha256, folder: &folder, engine };
     let mut validate =
         |graph: &Graph, weights: &StateDict| validation_psnr(graph, weights, &material.valid, engine);

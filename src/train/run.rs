@@ -11,7 +11,7 @@ use super::sampler::Sampler;
 use super::schedule::Schedule;
 use super::settings::{Settings, SettingsError};
 use super::stepper::Stepper;
-use crate::dataset::LoadedPair;
+use crate::dataset::Pairs;
 use crate::engine::{Engine, EngineError};
 use crate::fsio;
 use crate::graph::collapse::{Collapsed, collapse};
@@ -85,8 +85,8 @@ pub type Validate<'a> = dyn FnMut(&Graph, &Named<f32>) -> Result<Option<f64>, En
 pub struct Training<'a> {
     /// The recipe.
     pub settings: &'a Settings,
-    /// Training images.
-    pub images: &'a [LoadedPair],
+    /// Training images, in memory or in a packed set.
+    pub images: &'a dyn Pairs,
     /// SHA-256 over the training images: a run is only resumed on the same ones.
     pub images_sha256: String,
     /// Where checkpoints and the log go.

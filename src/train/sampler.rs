@@ -6,9 +6,8 @@ use rayon::prelude::*;
 
 use super::settings::StageSettings;
 use crate::array::Array;
-use crate::dataset::LoadedPair;
-use crate::engine::upscaler::to_nchw;
-use crate::imaging::{Augmentation, RgbImage, augment};
+use crate::dataset::{Coverage, Crop, Pairs};
+use crate::imaging::{Augmentation, ValueTable};
 use crate::random::Random;
 
 /// Keys of the random streams, beside seed and stage.
@@ -37,11 +36,11 @@ struct Place {
 
 /// Makes the batches of one stage.
 pub struct Sampler<'a> {
-    images: &'a [LoadedPair],
+    images: &'a dyn Pairs,
     stage: &'a StageSettings,
     key: [u64; 2],
     scale: usize,
-    data_range: f32,
+    values: ValueTable,
     /// The order of the epoch that was asked for last: it is used a whole epoch long.
     order: Option<(u64, Vec<u32>)>,
 }
@@ -49,14 +48,15 @@ pub struct Sampler<'a> {
 impl<'a> Sampler<'a> {
     /// The batches of `stage` (number `stage_index`) on `images`.
     pub fn new(
-        images: &'a [LoadedPair],
+        images: &'a dyn Pairs,
         stage: &'a StageSettings,
         seed: u64,
         stage_index: u64,
         scale: usize,
         data_range: f32,
     ) -> Self {
-        Self { images, stage, key: [seed, stage_index], scale, data_range, order: None }
+        let values = ValueTable::new(data_range);
+        Self { images, stage, key: [seed, stage_index], scale, values, order: None }
     }
 
     /// The batch of a step, counted from 0 in the stage.
@@ -84,19 +84,21 @@ impl<'a> Sampler<'a> {
 
     /// Writes the patches at a place as values, channel by channel. True if they are zero-padded.
     fn cut(&self, &Place { epoch, slot }: &Place, lr: &mut [f32], hr: &mut [f32]) -> bool {
-        let pair = &self.images[slot as usize % self.images.len()];
+        let Some(pair) = self.images.pair(slot as usize % self.images.len()) else {
+            unreachable!("slots stand for images there are");
+        };
         let [seed, stage] = self.key;
         let mut random = Random::new(&[seed, stage, CROP_STREAM, epoch, u64::from(slot)]);
-        let patch = self.stage.patch_lr;
-        let place = |length: usize, random: &mut Random| random.below(length.saturating_sub(patch) + 1);
+        let side = self.stage.patch_lr;
+        let place = |length: usize, random: &mut Random| random.below(length.saturating_sub(side) + 1);
         let x = place(pair.lr.width(), &mut random);
         let y = place(pair.lr.height(), &mut random);
         let augmentation = Augmentation::new(random.below(AUGMENTATIONS) as u8);
-        for (image, scale, values) in [(&pair.lr, 1, lr), (&pair.hr, self.scale, hr)] {
-            let patch = augment(&cut(image, x * scale, y * scale, patch * scale), augmentation);
-            values.copy_from_slice(to_nchw(&[&patch], self.data_range).data());
+        let crop = Crop { x, y, side, scale: self.scale, augmentation };
+        match pair.crop_values(&crop, &self.values, lr, hr) {
+            Ok(coverage) => coverage == Coverage::Padded,
+            Err(error) => unreachable!("the batch was cut into patches of this size: {error}"),
         }
-        pair.lr.width() < patch || pair.lr.height() < patch
     }
 
     /// The order of an epoch: slot `i + n·crop` stands for image `i` of `n`.
@@ -111,26 +113,12 @@ impl<'a> Sampler<'a> {
     }
 }
 
-/// A square of `side` pixels; what lies outside the image is zero, as the paper pads small images.
-fn cut(image: &RgbImage, x: usize, y: usize, side: usize) -> RgbImage {
-    if let Some(patch) = image.crop(x, y, side, side) {
-        return patch;
-    }
-    let mut pixels = vec![0; side * side * 3];
-    let width = image.width().saturating_sub(x).min(side) * 3;
-    let rows = image.pixels().chunks_exact(image.width() * 3).skip(y);
-    for (line, row) in pixels.chunks_exact_mut(side * 3).zip(rows) {
-        line[..width].copy_from_slice(&row[x * 3..x * 3 + width]);
-    }
-    match RgbImage::new(side, side, pixels) {
-        Ok(patch) => patch,
-        Err(_) => unreachable!("{side}x{side} pixels were just allocated"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::packed::{Packed, pack};
+    use crate::dataset::{LoadedPair, Pair};
+    use crate::imaging::{RgbImage, augment, write_png};
     use crate::train::settings::paper_stage;
 
     /// An image whose red and green values tell the position of each pixel, in LR pixels.
@@ -199,5 +187,52 @@ mod tests {
         let blue = &batch.lr.data()[2 * 64..3 * 64];
         assert_eq!(blue.iter().filter(|&&value| value == 9.0).count(), 40);
         assert_eq!(blue.iter().filter(|&&value| value == 0.0).count(), 24);
+    }
+
+    #[test]
+    fn a_packed_set_gives_the_same_batches_as_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        // The second image is smaller than a patch, the third lower.
+        let images = [pair(20, 15, 1), pair(5, 6, 2), pair(31, 7, 3)];
+        let files = images.iter().map(|image| {
+            let path = |end: &str| folder.path().join(format!("{}{end}", image.name));
+            let (lr, hr) = (path("x4.png"), path(".png"));
+            write_png(&lr, &image.lr).unwrap();
+            write_png(&hr, &image.hr).unwrap();
+            Pair { name: image.name.clone(), lr, hr }
+        });
+        let out = folder.path().join("set");
+        pack(&files.collect::<Vec<_>>(), 4, &out, &|_, _| {}, &|| None).unwrap();
+        let (packed, stage) = (Packed::open(&out).unwrap(), stage(8));
+        let mut from_memory = Sampler::new(&images, &stage, 11, 1, 4, 1.0);
+        let mut from_file = Sampler::new(&packed, &stage, 11, 1, 4, 1.0);
+        for step in 0..8 {
+            assert_eq!(from_memory.batch(step), from_file.batch(step));
+        }
+    }
+
+    /// Crop, flip and convert as separate steps, each the plain way.
+    #[test]
+    fn patches_are_the_plain_ones_bit_for_bit() {
+        let (images, stage) = ([pair(20, 15, 1), pair(16, 16, 2)], stage(8));
+        let mut sampler = Sampler::new(&images, &stage, 5, 0, 4, 1.0);
+        let batch = sampler.batch(0);
+        for number in 0..4 {
+            let Place { epoch, slot } = sampler.place(number as u64);
+            let image = &images[slot as usize % 2];
+            let mut random = Random::new(&[5, 0, CROP_STREAM, epoch, u64::from(slot)]);
+            let x = random.below(image.lr.width() - 8 + 1);
+            let y = random.below(image.lr.height() - 8 + 1);
+            let augmentation = Augmentation::new(random.below(8) as u8);
+            for (image, scale, found) in [(&image.lr, 1, &batch.lr), (&image.hr, 4, &batch.hr)] {
+                let side = 8 * scale;
+                let patch = augment(&image.crop(x * scale, y * scale, side, side).unwrap(), augmentation);
+                let found = &found.data()[number * 3 * side * side..][..3 * side * side];
+                for (at, &value) in found.iter().enumerate() {
+                    let byte = patch.pixels()[at % (side * side) * 3 + at / (side * side)];
+                    assert_eq!(value.to_bits(), (f32::from(byte) / 255.0).to_bits());
+                }
+            }
+        }
     }
 }

@@ -397,7 +397,7 @@ fn nothing_to_train_on_is_an_error() {
     let settings = settings(1e-3, TrainOn::Folded);
     let training = Training {
         settings: &settings,
-        images: &[],
+        images: &Vec::<LoadedPair>::new(),
         images_sha256: String::new(),
         folder: folder.path(),
         engine: Engine::Plan,

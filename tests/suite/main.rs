@@ -12,6 +12,7 @@
 )]
 
 mod collapse;
+mod fetch;
 mod help;
 mod inspect;
 mod measure;

@@ -1,0 +1,203 @@
+//! Whether a dataset's folder is what it should be, and on what grounds one may say so.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::Found;
+use super::folder::{self, Decode, Pixels, Report, Wanted};
+use super::http::Progress;
+use super::pins::Trust;
+use crate::imaging;
+use crate::manifest::datasets::{Dataset, Likeness, Role, Source};
+
+/// Differences that an error names; more are only counted.
+const NAMED: usize = 5;
+
+/// What vouches for a folder. Several grounds may hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// The archive, or every file, has a published hash.
+    pub published: bool,
+    /// It is what it was when it was first seen.
+    pub pinned: bool,
+    /// The folder as a whole has a published MD5.
+    pub whole: bool,
+    /// Files with published facts about themselves that hold.
+    pub files_known: usize,
+    /// Files that were decoded.
+    pub files_decoded: usize,
+    /// Files in all.
+    pub files: usize,
+}
+
+impl Verdict {
+    /// Whether anything published vouches for all of it.
+    pub fn is_verified(&self) -> bool {
+        self.published || self.whole || self.files_known == self.files
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let grounds: Vec<String> = [
+            self.published.then(|| "published hash of what was fetched".to_owned()),
+            self.whole.then(|| "published MD5 of the folder".to_owned()),
+            (self.files_known > 0).then(|| format!("{} files with published hashes", self.files_known)),
+            self.pinned.then(|| "pinned: nobody published a hash".to_owned()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match (self.is_verified(), grounds.is_empty()) {
+            (true, _) => write!(f, "{} files, verified ({})", self.files, grounds.join(", ")),
+            (false, true) => {
+                write!(f, "{} files, not verified: nothing published to compare with", self.files)
+            }
+            (false, false) => {
+                write!(f, "{} files, not verified as a whole ({})", self.files, grounds.join(", "))
+            }
+        }
+    }
+}
+
+/// Why a folder is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// It could not be looked at.
+    #[error(transparent)]
+    Folder(#[from] folder::Error),
+    /// Files are missing or wrong.
+    #[error("`{folder}` is not {title}: {problems}; remove the folder and fetch it again")]
+    Unsound {
+        /// Where.
+        folder: PathBuf,
+        /// What it should be.
+        title: String,
+        /// What is wrong.
+        problems: String,
+    },
+}
+
+/// Checks a folder against everything known of the dataset. `came` says how it came; without it, it was found where it is, and only what does not depend
+/// on the way has to hold.
+///
+/// # Errors
+/// [`CheckError`], which names what is missing and what differs.
+pub fn folder(
+    dataset: &Dataset,
+    path: &Path,
+    came: Option<(&Source, Trust)>,
+    progress: &dyn Progress,
+) -> Result<Verdict, CheckError> {
+    check(dataset, path, came, Depth::Known, progress)
+}
+
+/// [`folder`], and every image is decoded.
+///
+/// # Errors
+/// As there.
+pub fn deep(dataset: &Dataset, path: &Path, progress: &dyn Progress) -> Result<Verdict, CheckError> {
+    check(dataset, path, None, Depth::All, progress)
+}
+
+/// Size and hashes of a folder as a whole.
+///
+/// # Errors
+/// When files are missing.
+pub fn whole(dataset: &Dataset, path: &Path, progress: &dyn Progress) -> Result<Found, CheckError> {
+    let report = inspect(dataset, path, Likeness::Unstated, Depth::Hashes, progress)?;
+    report.whole().ok_or_else(|| unsound(dataset, path, &report))
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Depth {
+    Hashes,
+    Known,
+    All,
+}
+
+fn check(
+    dataset: &Dataset,
+    path: &Path,
+    came: Option<(&Source, Trust)>,
+    depth: Depth,
+    progress: &dyn Progress,
+) -> Result<Verdict, CheckError> {
+    let likeness = came.map_or(Likeness::Unstated, |(source, _)| source.likeness);
+    let report = inspect(dataset, path, likeness, depth, progress)?;
+    if !report.is_sound() {
+        return Err(unsound(dataset, path, &report));
+    }
+    let md5 = report.whole().map(|whole| whole.md5);
+    let is_whole = md5.as_deref().is_some_and(|md5| dataset.folder_md5s().any(|(known, _)| known == md5));
+    if let Some((Source { folder_md5: Some(expected), .. }, _)) = came
+        && !is_whole
+    {
+        let found = md5.unwrap_or_else(|| "unknown".to_owned());
+        let problems = format!("the MD5 of the folder is {found}, expected {expected}");
+        return Err(CheckError::Unsound {
+            folder: path.to_path_buf(),
+            title: dataset.title.clone(),
+            problems,
+        });
+    }
+    let trust = came.map(|(_, trust)| trust);
+    let decodes = depth != Depth::Hashes;
+    let known = dataset.known.iter().filter(|facts| facts.pixels_sha256.is_some() && decodes).count();
+    Ok(Verdict {
+        published: trust == Some(Trust::Published),
+        pinned: matches!(trust, Some(Trust::SeenBefore | Trust::FirstSeen)),
+        whole: is_whole,
+        files_known: known,
+        files_decoded: report.decoded,
+        files: report.files.len(),
+    })
+}
+
+fn inspect(
+    dataset: &Dataset,
+    path: &Path,
+    likeness: Likeness,
+    depth: Depth,
+    progress: &dyn Progress,
+) -> Result<Report, CheckError> {
+    let facts: Vec<_> = dataset.known.iter().map(|facts| facts.as_far_as(likeness)).collect();
+    let images = dataset.role != Role::Weights;
+    let decode = match depth {
+        Depth::All if images => Decode::All(&decoded),
+        Depth::Known if images => Decode::Known(&decoded),
+        _ => Decode::Nothing,
+    };
+    progress.started(None);
+    let watch = |bytes| {
+        progress.advanced(bytes);
+        if progress.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    Ok(folder::inspect(path, Wanted { members: &dataset.members, facts: &facts, decode }, &watch)?)
+}
+
+fn decoded(path: &Path) -> Result<Pixels, String> {
+    let image = imaging::decode_file(path).map_err(|error| error.to_string())?.image;
+    Ok(Pixels { width: image.width(), height: image.height(), sha256: image.pixels_sha256() })
+}
+
+fn unsound(dataset: &Dataset, path: &Path, report: &Report) -> CheckError {
+    let mut problems = Vec::new();
+    if report.count.found != report.count.expected {
+        problems.push(format!("{} files instead of {}", report.count.found, report.count.expected));
+    }
+    let some = |names: Vec<String>| match names.len() {
+        count if count > NAMED => format!("{} and {} more", names[..NAMED].join(", "), count - NAMED),
+        _ => names.join(", "),
+    };
+    if !report.missing.is_empty() {
+        problems.push(format!("missing: {}", some(report.missing.clone())));
+    }
+    if !report.different.is_empty() {
+        let each = report.different.iter().map(|different| format!("{} ({})", different.name, different.how));
+        problems.push(format!("wrong: {}", some(each.collect())));
+    }
+    let (folder, title) = (path.to_path_buf(), dataset.title.clone());
+    CheckError::Unsound { folder, title, problems: problems.join("; ") }
+}

@@ -1,0 +1,15 @@
+//! Data from elsewhere: fetched, verified, unpacked, kept.
+
+pub mod acquire;
+pub mod check;
+mod expected;
+pub mod folder;
+mod host;
+pub mod http;
+pub mod lock;
+pub mod pins;
+pub mod space;
+pub mod store;
+pub mod unpack;
+
+pub use expected::{Expected, Fingerprint, Found, Mismatch};

@@ -1,0 +1,153 @@
+//! `esr fetch` from end to end: an archive of three images, in a folder or behind a server on this machine.
+
+use std::io::{Cursor, Read, Write};
+use std::net::TcpListener;
+
+use esr::fetch::{Fingerprint, Found};
+
+use crate::place::Place;
+
+const LIST: &str = r#"schema = 1
+
+[evidence]
+test = "this test"
+
+[terms.free]
+summary = "made by a test"
+source = "the test"
+
+[[archive]]
+file = "three.zip"
+format = "zip"
+urls = ["URL"]
+bytes = BYTES
+sha256 = "SHA256"
+md5 = "MD5"
+evidence = { urls = ["test"], bytes = ["test"], sha256 = ["test"], md5 = ["test"] }
+
+[[dataset]]
+name = "three"
+title = "three images"
+split = "valid"
+role = { kind = "hr" }
+folder = "Three/HR"
+files = { kind = "numbered", pattern = "{:04}.png", first = 1, last = 3 }
+terms = "free"
+
+[[dataset.source]]
+kind = "archive"
+archive = "three.zip"
+prefix = "three"
+likeness = "bytes"
+evidence = { layout = ["test"] }
+"#;
+
+const FETCHED: &str = "three  fetched: 3 files, verified (published hash of what was fetched)\n";
+
+fn png(seed: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 2, 2);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&[seed; 12]).unwrap();
+    bytes
+}
+
+fn archive() -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    for number in 1..=3 {
+        zip.start_file(format!("three/{number:04}.png"), zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(&png(number)).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+fn found(bytes: &[u8]) -> Found {
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.update(bytes);
+    fingerprint.finish()
+}
+
+/// Writes `list.toml`, whose archive is at `url` and has the hashes of `bytes`.
+fn list(place: &Place, url: &str, bytes: &[u8]) {
+    let Found { bytes, sha256, md5 } = found(bytes);
+    let list = LIST.replace("URL", url).replace("SHA256", &sha256).replace("MD5", &md5);
+    place.write("list.toml", list.replace("BYTES", &bytes.to_string()).as_bytes());
+}
+
+/// Serves `body` to every request, for as long as the test runs.
+fn serve(body: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/three.zip", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut request = [0; 4096];
+            // Only the head matters, and it is short.
+            let _ = stream.read(&mut request);
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    url
+}
+
+#[test]
+fn an_archive_in_a_folder_is_checked_unpacked_and_left_alone() {
+    let (place, archive) = (Place::new(), archive());
+    list(&place, "https://example.org/three.zip", &archive);
+    place.write("given/three.zip", &archive);
+    let fetch = "fetch three --manifest list.toml --offline --from given";
+    assert_eq!(place.esr(fetch).ok(), FETCHED);
+    assert_eq!(place.bytes("data/Three/HR/0002.png"), png(2));
+    assert_eq!(place.bytes("given/three.zip"), archive);
+    assert_eq!(place.esr(fetch).ok(), "three  here\n");
+    assert!(place.esr("fetch --manifest list.toml --list").ok().contains("three  here"));
+    let verify = "fetch --manifest list.toml --verify";
+    assert!(place.esr(verify).ok().contains("3 files"));
+    place.damage("data/Three/HR/0002.png");
+    let ran = place.esr(verify);
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, "three  NOT SOUND\n"), "{ran:?}");
+    assert!(ran.stderr.contains("0002.png"), "{ran:?}");
+}
+
+#[test]
+fn what_comes_from_a_server_is_right_or_absent() {
+    let (place, archive) = (Place::new(), archive());
+    let url = serve(archive.clone());
+    list(&place, &url, b"something else");
+    let fetch = "fetch three --manifest list.toml";
+    let ran = place.esr(fetch);
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{ran:?}");
+    assert!(!place.path("data/Three").exists() && !place.path("data/archives/three.zip").exists());
+    list(&place, &url, &archive);
+    assert_eq!(place.esr(fetch).ok(), FETCHED);
+    assert_eq!(place.bytes("data/Three/HR/0003.png"), png(3));
+    assert!(!place.path("data/archives/three.zip").exists(), "an unpacked archive is only in the way");
+}
+
+#[test]
+fn a_death_while_unpacking_leaves_nothing_half_done() {
+    let (place, archive) = (Place::new(), archive());
+    list(&place, "https://example.org/three.zip", &archive);
+    place.write("given/three.zip", &archive);
+    let fetch = "fetch three --manifest list.toml --offline --from given";
+    for point in ["unpack-member", "unpack-before-rename", "unpack-before-marker"] {
+        place.killed_at(point, fetch);
+        assert_ne!(place.esr("fetch --manifest list.toml --verify three").ok(), FETCHED);
+        assert!(!place.path("data/Three/HR/.esr-complete.json").exists(), "{point}");
+    }
+    assert_eq!(place.esr(fetch).ok(), FETCHED);
+}
+
+#[test]
+fn without_network_the_way_out_is_named() {
+    let (place, archive) = (Place::new(), archive());
+    list(&place, "https://example.org/three.zip", &archive);
+    let ran = place.esr("fetch three --manifest list.toml --offline");
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(
+        ran.stderr.contains("--from DIR") && ran.stderr.contains("https://example.org/three.zip"),
+        "{ran:?}"
+    );
+}
