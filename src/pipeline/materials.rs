@@ -8,7 +8,7 @@ use crate::dataset::{self, LoadedPair, Pair, demo};
 /// Images that a profile needs are not there.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "profile `{profile}` needs data that is not here:\n{}\nPut the folders there (unpacked archives of DIV2K and Flickr2K have these names), or name \
+    "profile `{profile}` needs data that is not here:\n{}\nRun `esr fetch {profile}`, put the folders there yourself (unpacked archives of DIV2K and Flickr2K have these names), or name \
      another data folder with --data; without any data, `esr reproduce --profile demo` walks the whole way on generated images",
     .missing.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 )]
