@@ -93,7 +93,7 @@ pub fn folder(
     check(dataset, path, came, Depth::Known, progress)
 }
 
-/// [`folder`], and every image is decoded.
+/// As [`folder()`], and every image is decoded.
 ///
 /// # Errors
 /// As there.
