@@ -18,7 +18,7 @@ use super::space::{self, SpaceError};
 use super::store::{self, Marker, State, Store, StoreError};
 use super::unpack::{self, Job, Limits, Members, UnpackError};
 use super::{Expected, Fingerprint, Found};
-use crate::fsio::{self, io_context};
+use crate::fsio::{self, Artefact, io_context};
 use crate::manifest::datasets::{Archive, Dataset, Format, Layout, LooseFile, Source};
 
 /// Archives, or loose files, on their way at the same time.
@@ -243,8 +243,7 @@ impl Session<'_> {
 
     /// The archive on this machine, judged.
     fn fetched(&self, archive: &Archive) -> Result<(PathBuf, Found, Trust), AcquireError> {
-        let published =
-            Expected { bytes: archive.bytes, sha256: archive.sha256.clone(), md5: archive.md5.clone() };
+        let published = Expected::from(archive);
         let expected = self.pins().expected(&archive.file, &published);
         let target = self.store.archive(&archive.file)?;
         let given =
@@ -269,6 +268,12 @@ impl Session<'_> {
             }
         };
         let trust = self.judge(&archive.file, &published, &found, &url)?;
+        if trust == Trust::FirstSeen {
+            self.watch.note(&format!(
+                "note: nobody published a hash of {}: it is taken as it came from {url} and pinned (SHA-256 {})",
+                archive.file, found.sha256
+            ));
+        }
         Ok((path, found, trust))
     }
 
@@ -282,12 +287,6 @@ impl Session<'_> {
         let mut pins = self.pins();
         let trust = pins.judge(name, published, found, Seen { url, at: &self.settings.now })?;
         pins.save()?;
-        if trust == Trust::FirstSeen {
-            self.watch.note(&format!(
-                "note: nobody published a hash of {name}: it is taken as it came from {url} and pinned (SHA-256 {})",
-                found.sha256
-            ));
-        }
         Ok(trust)
     }
 
@@ -360,7 +359,7 @@ impl Session<'_> {
             StoreError::of(fs::remove_dir_all(&target), "replace", &target)?;
         }
         StoreError::of(fs::rename(&staging, &target), "move into place", &target)?;
-        let marker = Marker { schema: 1, archive: whole, files: files.len() as u64, bytes };
+        let marker = Marker { schema: Marker::SCHEMA, archive: whole, files: files.len() as u64, bytes };
         fsio::write_json(&target.join(store::MARKER_FILE), &marker)?;
         self.checked(dataset, source, &target, trust)
     }
@@ -372,7 +371,7 @@ impl Session<'_> {
         staging: &Path,
         progress: &dyn Progress,
     ) -> Result<(Trust, Found), AcquireError> {
-        let published = Expected { bytes: file.facts.bytes, sha256: file.facts.sha256.clone(), md5: None };
+        let published = Expected::from(&file.facts);
         let name = format!("{}/{}", dataset.folder, file.name);
         let expected = self.pins().expected(&name, &published);
         let target = staging.join(&file.name);
@@ -386,9 +385,7 @@ impl Session<'_> {
                 (fetched.found, fetched.url)
             }
         };
-        let trust =
-            self.pins().judge(&name, &published, &found, Seen { url: &url, at: &self.settings.now })?;
-        self.pins().save()?;
+        let trust = self.judge(&name, &published, &found, &url)?;
         Ok((trust, found))
     }
 

@@ -5,10 +5,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::Found;
-use super::folder::{self, Decode, Pixels, Report, Wanted};
+use super::folder::{self, Decode, Report, Wanted};
 use super::http::Progress;
 use super::pins::Trust;
-use crate::imaging;
 use crate::manifest::datasets::{Dataset, Likeness, Role, Source};
 
 /// Differences that an error names; more are only counted.
@@ -143,8 +142,7 @@ fn check(
         });
     }
     let trust = came.map(|(_, trust)| trust);
-    let decodes = depth != Depth::Hashes;
-    let known = dataset.known.iter().filter(|facts| facts.pixels_sha256.is_some() && decodes).count();
+    let known = dataset.known.iter().filter(|facts| facts.pixels_sha256.is_some()).count();
     Ok(Verdict {
         published: trust == Some(Trust::Published),
         pinned: matches!(trust, Some(Trust::SeenBefore | Trust::FirstSeen)),
@@ -165,8 +163,8 @@ fn inspect(
     let facts: Vec<_> = dataset.known.iter().map(|facts| facts.as_far_as(likeness)).collect();
     let images = dataset.role != Role::Weights;
     let decode = match depth {
-        Depth::All if images => Decode::All(&decoded),
-        Depth::Known if images => Decode::Known(&decoded),
+        Depth::All if images => Decode::All(&folder::decode),
+        Depth::Known if images => Decode::Known(&folder::decode),
         _ => Decode::Nothing,
     };
     progress.started(None);
@@ -175,11 +173,6 @@ fn inspect(
         if progress.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     Ok(folder::inspect(path, Wanted { members: &dataset.members, facts: &facts, decode }, &watch)?)
-}
-
-fn decoded(path: &Path) -> Result<Pixels, String> {
-    let image = imaging::decode_file(path).map_err(|error| error.to_string())?.image;
-    Ok(Pixels { width: image.width(), height: image.height(), sha256: image.pixels_sha256() })
 }
 
 fn unsound(dataset: &Dataset, path: &Path, report: &Report) -> CheckError {
