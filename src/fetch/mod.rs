@@ -8,6 +8,8 @@ mod host;
 pub mod http;
 pub mod lock;
 pub mod pins;
+pub mod rate;
+pub mod record;
 pub mod space;
 pub mod store;
 pub mod unpack;
