@@ -100,7 +100,8 @@ mod tests {
         /// Whatever decodes has the size it decodes to, and hostile bytes do not panic.
         #[test]
         fn size_and_decoded_image_agree(
-            width in 1usize..40, height in 1usize..40, seed in any::<u64>(), bmp in any::<bool>(), at in 2usize..54, value in any::<u8>(), length in 0usize..200,
+            width in 1usize..40, height in 1usize..40, seed in any::<u64>(), bmp in any::<bool>(),
+            at in 2usize..54, value in any::<u8>(), length in 0usize..200,
         ) {
             let image = RgbImage::new(width, height, Bytes::new(seed).take(width * height * 3)).unwrap();
             let mut bytes = if bmp { bmp_of(width, height) } else { encode_png(&image) };

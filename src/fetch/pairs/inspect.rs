@@ -58,12 +58,13 @@ pub struct Wanted {
 /// The caller wants to stop.
 struct Stop;
 
-/// Compares two folders. `watch` is told after each image header and after each pair of the sample how many bytes were read; it may be called from several
-/// threads at once, and stops everything by breaking. A header counts as 64 bytes. Pairs are worked on by the current rayon pool, each with some 30 MB for images of 2K.
+/// Compares two folders. `watch` is told after each pair of headers (which count as 64 bytes each) and after each pair of the sample how many bytes
+/// were read; it may be called from several threads at once, and stops everything by breaking. Pairs are worked on by the current rayon pool; one of
+/// 2K images needs some 40 MB at a time.
 ///
 /// # Errors
-/// [`Error::Unsound`] when files have no partner, have the wrong size, cannot be decoded (the sampled ones; of the others only the headers are read), or are not bicubic though they should be;
-/// [`Error::Folder`], [`Error::Scale`] and [`Error::Stopped`].
+/// [`Error::Unsound`] when files have no partner, have the wrong size, cannot be decoded (of those outside the sample only the headers are read), or
+/// are not bicubic though they should be; [`Error::Folder`], [`Error::Scale`] and [`Error::Stopped`].
 pub fn inspect(
     lr_dir: &Path,
     hr_dir: &Path,
