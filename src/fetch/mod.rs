@@ -7,6 +7,7 @@ pub mod folder;
 mod host;
 pub mod http;
 pub mod lock;
+pub mod pairs;
 pub mod pins;
 pub mod rate;
 pub mod record;
