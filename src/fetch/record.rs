@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Found;
+use super::pairs::Finding;
 use crate::fsio::{self, Artefact};
 use crate::manifest::datasets::FileFacts;
 
@@ -34,6 +35,9 @@ pub struct Record {
     pub published: bool,
     /// Whether nothing published vouched for it, so that only later differences can be told.
     pub pinned: bool,
+    /// How its LR images follow from their HR images, once that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<Finding>,
     /// Its files in order of names.
     pub files: Vec<RecordedFile>,
 }
@@ -93,6 +97,7 @@ impl Record {
             adopted_from: None,
             published: false,
             pinned: false,
+            pairs: None,
             files: files.iter().map(file).collect(),
         }
     }
