@@ -8,6 +8,7 @@ mod host;
 pub mod http;
 pub mod lock;
 pub mod pins;
+pub mod restore;
 pub mod space;
 pub mod store;
 pub mod unpack;

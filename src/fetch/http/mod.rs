@@ -29,14 +29,17 @@ mod options;
 mod partial;
 mod progress;
 mod redirect;
+mod remote;
+mod retry;
 mod round;
 mod status;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use downloader::{Downloader, Fetched, Request};
 pub use error::DownloadError;
 pub use options::Options;
 pub use progress::{Progress, Silent};
+pub(super) use remote::RemoteFile;
 pub use status::{Class, class};
