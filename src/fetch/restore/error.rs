@@ -14,7 +14,7 @@ pub struct RestoreError {
     /// What was put in place all the same, and what that took.
     pub restored: Restored,
     /// Why the rest was not.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 /// Why a file was not restored.

@@ -59,11 +59,16 @@ impl Damaged {
         let mut expected = BTreeMap::new();
         for (name, bytes) in &files {
             let name = name.trim_start_matches("SET/");
-            let content = if bad.contains(&name) { b"rot" } else { bytes.as_slice() };
-            fs::write(folder.path().join(name), content).unwrap();
+            fs::write(folder.path().join(name), bytes).unwrap();
             expected.insert(name.to_owned(), known(bytes));
         }
-        Self { folder, files, zip, expected }
+        let damaged = Self { folder, files, zip, expected };
+        damaged.spoil(bad);
+        damaged
+    }
+
+    fn spoil(&self, names: &[&str]) {
+        names.iter().for_each(|name| fs::write(self.path().join(name), b"rot").unwrap());
     }
 
     fn path(&self) -> &Path {
@@ -141,7 +146,7 @@ fn bad_and_missing_files_come_back_and_little_else_is_transferred() {
     assert_eq!((asked[0].header("range"), asked[0].header("if-range")), (Some("bytes=0-0"), None));
     assert!(asked[1..].iter().all(|asked| asked.header("if-range") == Some(ETAG)));
     // A second time nothing is asked for nothing.
-    assert_eq!(damaged.restore(&[server.url.clone()], &[]).unwrap(), Restored::default());
+    assert_eq!(damaged.restore(std::slice::from_ref(&server.url), &[]).unwrap(), Restored::default());
     assert_eq!(server.asked().len(), 5);
 }
 
@@ -189,18 +194,18 @@ fn what_cannot_be_verified_or_has_no_directory_is_refused_before_anything_is_ask
     let tar = Archive { urls: &urls, bytes: None, format: Format::Tar, prefix: "SET" };
     let error = damaged.restore_from(&tar, &["0001.png"], &Silent).unwrap_err();
     assert!(
-        matches!(error.problem, Problem::Format { format: Format::Tar }) && error.problem.archive_may_help()
+        matches!(*error.problem, Problem::Format { format: Format::Tar }) && error.problem.archive_may_help()
     );
     let size_only = Expected { bytes: Some(20_000), ..Expected::default() };
     let files = [Lost { name: "0001.png", expected: &size_only }];
     let zip = Archive { format: Format::Zip, ..tar };
     let downloader = Downloader::new(hasty()).unwrap();
     let error = restore(&zip, &files, damaged.path(), &downloader, &Silent).unwrap_err();
-    assert!(matches!(&error.problem, Problem::NoHash { file } if file == "0001.png"), "{error}");
+    assert!(matches!(&*error.problem, Problem::NoHash { file } if file == "0001.png"), "{error}");
     assert!(error.to_string().starts_with("no hash of `0001.png` is known, and the check sums"), "{error}");
     let nowhere = Archive { urls: &[], ..zip };
     let error = damaged.restore_from(&nowhere, &["0001.png"], &Silent).unwrap_err();
-    assert!(matches!(error.problem, Problem::Download(DownloadError::NoUrl { .. })), "{error}");
+    assert!(matches!(*error.problem, Problem::Download(DownloadError::NoUrl { .. })), "{error}");
     assert!(server.asked().is_empty());
     damaged.assert_right_but_for(&["0001.png"]);
 }
@@ -212,7 +217,7 @@ fn a_place_that_cannot_be_written_is_named() {
     fs::create_dir(damaged.path().join("0002.png")).unwrap();
     let server = Server::start(vec![damaged.good()]);
     let error = damaged.restore(std::slice::from_ref(&server.url), &["0002.png", "0003.png"]).unwrap_err();
-    assert!(matches!(error.problem, Problem::File(_)) && !error.problem.archive_may_help(), "{error}");
+    assert!(matches!(*error.problem, Problem::File(_)) && !error.problem.archive_may_help(), "{error}");
     assert!(error.to_string().contains("0002.png"), "{error}");
     assert_eq!(fs::read_dir(damaged.path()).unwrap().count(), 3, "litter");
 }

@@ -71,8 +71,6 @@ pub(in crate::fetch) struct Outline {
     metadata: Arc<ZipArchiveMetadata>,
     directory: Directory,
     selected: Vec<Selected>,
-    ignored: Ignored,
-    bytes: u64,
 }
 
 impl Outline {
@@ -82,6 +80,13 @@ impl Outline {
         members: &Members,
         limits: &Limits,
     ) -> Result<Self, ReadError> {
+        let mut selector = Selector::new(members, limits);
+        let outline = Self::read(input, &mut selector, limits)?;
+        selector.finish()?;
+        Ok(outline)
+    }
+
+    fn read(input: &dyn ReadAt, selector: &mut Selector<'_>, limits: &Limits) -> Result<Self, ReadError> {
         let directory = layout::read(input, limits)?;
         // The offset is given, so that the library does not go looking for another one.
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
@@ -89,7 +94,6 @@ impl Outline {
         let archive = ZipArchive::with_config(config, reader).map_err(of_library)?;
         let metadata = archive.metadata();
         check_agreement(&archive, &directory)?;
-        let mut selector = Selector::new(members, limits);
         let mut selected = Vec::new();
         for (index, record) in directory.records.iter().enumerate() {
             let entry = metadata.entry(index).map_err(of_library)?;
@@ -101,8 +105,7 @@ impl Outline {
             let (start, bytes) = (entry.header_start(), entry.size());
             selected.push(Selected { index, into, start, least_bytes, bytes });
         }
-        let ignored = selector.finish()?;
-        Ok(Self { metadata, directory, selected, ignored, bytes: selector.wanted_bytes() })
+        Ok(Self { metadata, directory, selected })
     }
 
     /// The wanted member that becomes the file `into`.
@@ -113,7 +116,8 @@ impl Outline {
     /// Where a member lies, if what its local header has beyond the directory's knowledge is not longer than `slack_bytes`.
     pub(in crate::fetch) fn span(&self, selected: &Selected, slack_bytes: u64) -> Range<u64> {
         let end = selected.start.saturating_add(selected.least_bytes).saturating_add(slack_bytes);
-        selected.start..end.min(self.directory.start)
+        // A directory may claim that a member begins behind its end; looking there is what finds that out.
+        selected.start..end.min(self.directory.start).max(selected.start)
     }
 
     /// Compares what the directory and the local header say about a member.
@@ -169,7 +173,8 @@ pub(super) struct Plan {
 impl Plan {
     /// Checks the structure of an archive and decides about each member.
     pub(super) fn new(input: &dyn ReadAt, members: &Members, limits: &Limits) -> Result<Self, ReadError> {
-        let outline = Outline::new(input, members, limits)?;
+        let mut selector = Selector::new(members, limits);
+        let outline = Outline::read(input, &mut selector, limits)?;
         let checked = outline.selected.iter().map(|selected| outline.check(input, selected));
         let mut wanted = checked.collect::<Result<Vec<_>, _>>()?;
         // In the order of the file, so that it is read from front to back.
@@ -178,7 +183,8 @@ impl Plan {
             let name = |at: usize| pair.get(at).map(|wanted| wanted.member.clone()).unwrap_or_default();
             return Err(Fault::Overlap { member: name(1), other: name(0) }.into());
         }
-        Ok(Self { metadata: outline.metadata, wanted, ignored: outline.ignored, bytes: outline.bytes })
+        let ignored = selector.finish()?;
+        Ok(Self { metadata: outline.metadata, wanted, ignored, bytes: selector.wanted_bytes() })
     }
 
     /// The bytes that will be written.

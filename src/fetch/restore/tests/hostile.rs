@@ -25,7 +25,7 @@ fn a_member_with_the_right_check_sum_and_the_wrong_hash_is_refused_and_the_other
     files[2].1[17] ^= 1;
     let other = zip_of(&files, 1);
     let error = from(&set, &other, &BAD).unwrap_err();
-    assert!(matches!(&error.problem, Problem::Wrong { file, .. } if file == "0003.png"), "{error}");
+    assert!(matches!(&*error.problem, Problem::Wrong { file, .. } if file == "0003.png"), "{error}");
     assert!(error.problem.archive_may_help());
     assert!(error.to_string().contains("is not the right file: its SHA-256 is"), "{error}");
     assert!(error.to_string().ends_with("(1 restored before: 0004.png)"), "{error}");
@@ -46,21 +46,24 @@ fn damaged_and_missing_members_are_named() {
     let at = zip.windows(50).position(|window| window == &content[..50]).unwrap();
     zip[at + 60] ^= 1;
     let error = from(&set, &zip, &BAD).unwrap_err();
-    let Problem::Archive { fault: Fault::Crc { member }, .. } = &error.problem else { panic!("{error}") };
+    let Problem::Archive { fault: Fault::Crc { member }, .. } = &*error.problem else { panic!("{error}") };
     assert_eq!(member, "SET/0003.png");
     assert_eq!(error.restored.names, ["0004.png"]);
     set.assert_right_but_for(&["0003.png"]);
     let set = Damaged::new(9, &BAD);
     let files: Files = set.files.iter().filter(|(name, _)| !name.contains("0003")).cloned().collect();
     let error = from(&set, &zip_of(&files, 1), &BAD).unwrap_err();
-    assert!(matches!(&error.problem, Problem::Missing { member, .. } if member == "SET/0003.png"), "{error}");
+    assert!(
+        matches!(&*error.problem, Problem::Missing { member, .. } if member == "SET/0003.png"),
+        "{error}"
+    );
     assert_eq!(error.restored.names, ["0004.png"]);
     // Something else altogether.
     let error = from(&set, b"<html>Sign in</html>", &BAD).unwrap_err();
     assert!(error.to_string().contains("no zip archive: it looks like a web page"), "{error}");
     let other: Files = vec![("OTHER/0003.png".to_owned(), vec![1; 10])];
     let error = from(&set, &zip_of(&other, 1), &BAD).unwrap_err();
-    assert!(matches!(error.problem, Problem::Archive { fault: Fault::NothingWanted { .. }, .. }), "{error}");
+    assert!(matches!(*error.problem, Problem::Archive { fault: Fault::NothingWanted { .. }, .. }), "{error}");
     assert!(error.problem.archive_may_help());
 }
 
@@ -74,7 +77,7 @@ fn a_member_that_would_not_fit_into_memory_is_refused_before_it_is_fetched() {
         zip[entry + field..entry + field + 4].copy_from_slice(&(70u32 << 20).to_le_bytes());
     }
     let error = from(&set, &zip, &["0001.png"]).unwrap_err();
-    let Problem::Archive { fault: Fault::Limit { limit, .. }, .. } = &error.problem else {
+    let Problem::Archive { fault: Fault::Limit { limit, .. }, .. } = &*error.problem else {
         panic!("{error}")
     };
     assert_eq!(*limit, MEMBER_LIMIT_BYTES);
@@ -93,18 +96,6 @@ fn check(set: &Damaged, outcome: &Result<Restored, RestoreError>) {
     set.assert_right_but_for(&bad);
 }
 
-/// One server for all cases, whose file and its version change.
-fn changing() -> (Server, Arc<Mutex<(u64, Vec<u8>)>>) {
-    let file = Arc::new(Mutex::new((0, Vec::new())));
-    let served = Arc::clone(&file);
-    let server = Server::start(vec![Arc::new(move |asked| {
-        let (version, bytes) = &*served.lock().unwrap();
-        let (head, body) = proper(asked, bytes, &format!("\"v{version}\""));
-        vec![Act::Send(head), Act::Send(body)]
-    })]);
-    (server, file)
-}
-
 /// Changes anywhere, and changes at the end, where the directory is.
 fn changes() -> impl Strategy<Value = (bool, Vec<Change>)> {
     (any::<bool>(), proptest::collection::vec(change(), 1..5))
@@ -119,33 +110,53 @@ fn mutated(set: &Damaged, at_end: bool, changes: &[Change]) -> Vec<u8> {
     zip
 }
 
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 #[test]
 fn a_changed_archive_on_a_server_gives_right_files_or_none() {
-    let (server, file) = changing();
-    let url = [server.url.clone()];
-    let config = ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
-    proptest!(config, |((at_end, changes) in changes())| {
-        let set = Damaged::new(6, &BAD);
-        {
-            let mut file = file.lock().unwrap();
-            *file = (file.0 + 1, mutated(&set, at_end, &changes));
-        }
-        let archive = Archive { urls: &url, bytes: None, format: Format::Zip, prefix: "SET" };
+    // One server for all cases, whose file changes.
+    let file = Arc::new(Mutex::new(Vec::new()));
+    let served = Arc::clone(&file);
+    let server = Server::start(vec![Arc::new(move |asked| {
+        let (head, body) = proper(asked, &served.lock().unwrap(), ETAG);
+        vec![Act::Send(head), Act::Send(body)]
+    })]);
+    let urls = [server.url.clone()];
+    let archive = Archive { urls: &urls, bytes: None, format: Format::Zip, prefix: "SET" };
+    let set = Damaged::new(6, &BAD);
+    proptest!(config(150), |((at_end, changes) in changes())| {
+        set.spoil(&BAD);
+        *file.lock().unwrap() = mutated(&set, at_end, &changes);
         check(&set, &set.restore_from(&archive, &BAD, &Silent));
     });
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_changed_archive_of_this_machine_gives_right_files_or_none((at_end, changes) in changes()) {
-        let set = Damaged::new(6, &BAD);
-        let elsewhere = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let path = elsewhere.path().join("a.zip");
+#[test]
+fn a_changed_archive_of_this_machine_gives_right_files_or_none() {
+    let set = Damaged::new(6, &BAD);
+    let elsewhere = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let path = elsewhere.path().join("a.zip");
+    let urls = [path.display().to_string()];
+    let archive = Archive { urls: &urls, bytes: None, format: Format::Zip, prefix: "SET" };
+    proptest!(config(1000), |((at_end, changes) in changes())| {
+        set.spoil(&BAD);
         fs::write(&path, mutated(&set, at_end, &changes)).unwrap();
-        let urls = [path.display().to_string()];
-        let archive = Archive { urls: &urls, bytes: None, format: Format::Zip, prefix: "SET" };
         check(&set, &set.restore_from(&archive, &BAD, &Silent));
+    });
+}
+
+#[test]
+fn a_member_that_begins_behind_the_directory_is_damaged() {
+    let set = Damaged::new(6, &BAD);
+    let mut zip = set.zip.clone();
+    let names = zip.windows(12).enumerate().filter(|(_, name)| *name == b"SET/0003.png");
+    let entry = names.last().unwrap().0 - 46;
+    for place in [zip.len() as u32 - 30, u32::MAX - 1] {
+        zip[entry + 42..entry + 46].copy_from_slice(&place.to_le_bytes());
+        let error = from(&set, &zip, &BAD).unwrap_err();
+        assert!(matches!(&*error.problem, Problem::Archive { fault: Fault::Damaged { .. }, .. }), "{error}");
+        set.assert_right_but_for(&BAD[..1]);
     }
 }

@@ -116,7 +116,7 @@ fn servers_without_reliable_parts_leave_the_whole_archive() {
         let (outcome, server, url) = set.restore_by(script, &BAD);
         let error = outcome.unwrap_err();
         let told = error.to_string();
-        assert!(matches!(error.problem, Problem::Download(DownloadError::NoParts { .. })), "{name}: {told}");
+        assert!(matches!(*error.problem, Problem::Download(DownloadError::NoParts { .. })), "{name}: {told}");
         assert!(error.problem.archive_may_help() && error.problem.is_network(), "{name}");
         let message = format!("{url}: parts of this file cannot be fetched: {reason}");
         assert!(
@@ -148,14 +148,15 @@ fn other_refusals_leave_the_whole_archive_too() {
         head.replace(&length, "Transfer-Encoding: chunked")
     });
     let error = set.restore_by(endless, &BAD).0.unwrap_err();
-    assert!(matches!(error.problem, Problem::Download(DownloadError::TooLong { .. })), "{error}");
+    assert!(matches!(*error.problem, Problem::Download(DownloadError::TooLong { .. })), "{error}");
     assert!(error.problem.archive_may_help());
     set.assert_right_but_for(&BAD);
 }
 
 #[test]
 fn what_breaks_is_continued() {
-    let scripts: Vec<(&str, fn(&Damaged) -> Vec<Reply>, usize)> = vec![
+    type Script = fn(&Damaged) -> Vec<Reply>;
+    let scripts: Vec<(&str, Script, usize)> = vec![
         ("truncated end of the archive", |set| breaks_once(set, 1, 30_000, Vec::new), 1),
         ("truncated member", |set| breaks_once(set, 2, 9_000, Vec::new), 1),
         ("nothing of a member", |set| breaks_once(set, 2, 0, Vec::new), 1),
@@ -223,7 +224,7 @@ fn the_next_mirror_brings_what_the_first_could_not() {
     let no_parts =
         Server::start(vec![raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close", b"x")]);
     let error = set.restore(&[gone.url.clone(), no_parts.url.clone()], &BAD).unwrap_err();
-    assert!(matches!(&error.problem, Problem::Several(problems) if problems.len() == 2), "{error}");
+    assert!(matches!(&*error.problem, Problem::Several(problems) if problems.len() == 2), "{error}");
     assert!(error.problem.archive_may_help() && error.to_string().lines().count() == 3, "{error}");
 }
 
@@ -256,5 +257,5 @@ fn a_stop_ends_it_between_any_two_pieces() {
     let urls = ["http://127.0.0.1:9/a.zip".to_owned()];
     let archive = Archive { urls: &urls, bytes: None, format: Format::Zip, prefix: "SET/" };
     let error = restore(&archive, &set.lost(&BAD), set.path(), &offline, &Silent).unwrap_err();
-    assert!(matches!(error.problem, Problem::Download(DownloadError::Offline { .. })), "{error}");
+    assert!(matches!(*error.problem, Problem::Download(DownloadError::Offline { .. })), "{error}");
 }
