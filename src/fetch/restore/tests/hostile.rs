@@ -151,8 +151,7 @@ fn a_changed_archive_of_this_machine_gives_right_files_or_none() {
 fn a_member_that_begins_behind_the_directory_is_damaged() {
     let set = Damaged::new(6, &BAD);
     let mut zip = set.zip.clone();
-    let names = zip.windows(12).enumerate().filter(|(_, name)| *name == b"SET/0003.png");
-    let entry = names.last().unwrap().0 - 46;
+    let entry = zip.windows(12).rposition(|name| name == b"SET/0003.png").unwrap() - 46;
     for place in [zip.len() as u32 - 30, u32::MAX - 1] {
         zip[entry + 42..entry + 46].copy_from_slice(&place.to_le_bytes());
         let error = from(&set, &zip, &BAD).unwrap_err();
