@@ -105,6 +105,18 @@ pub fn write_with(
     result
 }
 
+/// Creates a folder if need be, and makes sure that files can be written to it. Permissions say little about network file systems and containers; a file
+/// that was written says it all.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written.
+pub fn probe_folder(folder: &Path) -> Result<(), Error> {
+    io_context(fs::create_dir_all(folder), "create folder", folder)?;
+    let probe = folder.join(format!(".esr-probe.{}", std::process::id()));
+    io_context(fs::write(&probe, b""), "write to", folder)?;
+    io_context(fs::remove_file(&probe), "remove", &probe)
+}
+
 /// Makes a rename in `folder` durable.
 pub fn sync_folder(folder: &Path) -> Result<(), Error> {
     let handle = io_context(File::open(folder), "open folder", folder)?;

@@ -84,11 +84,7 @@ impl MachineArgs {
                 "there is no device cuda:{number}: this version computes on the CPU only; use --device cpu"
             )));
         }
-        let threads = match self.threads {
-            Some(0) => return Err(CliError::usage("--threads must be at least 1")),
-            Some(threads) => threads,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
-        };
+        let threads = super::threads::number(self.threads)?;
         prepare_process();
         super::threads::start(threads, self.pin_threads)?;
         Ok(threads)

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::dataset::packed::PackError;
 use crate::engine::EngineError;
 use crate::engine::equivalence;
 use crate::engine::upscaler::UpscaleError;
@@ -152,6 +153,7 @@ exit_code_by_variant! {
     equivalence::Error: of_equivalence,
     AcquireError: of_acquire,
     manifest::datasets::Error: of_datasets,
+    PackError: of_pack,
     train::SettingsError: of_settings,
     train::Error: of_train,
     manifest::Error: of_manifest,
@@ -210,6 +212,10 @@ pub(super) fn of_acquire(error: &AcquireError) -> ExitCode {
         | AcquireError::Space(_)
         | AcquireError::Pin(_)
         | AcquireError::Check(_)
+        | AcquireError::Record(_)
+        | AcquireError::Lost { .. }
+        | AcquireError::NotOurs { .. }
+        | AcquireError::Stopped
         | AcquireError::File(_) => ExitCode::Data,
     }
 }
@@ -275,7 +281,25 @@ fn of_lock(error: &pipeline::LockError) -> ExitCode {
 fn of_materials(error: &pipeline::MaterialsError) -> ExitCode {
     use pipeline::MaterialsError as E;
     match error {
-        E::Missing(_) | E::Dataset(_) | E::Memory { .. } => ExitCode::Data,
+        E::Missing(_) | E::Dataset(_) | E::File(_) => ExitCode::Data,
+        E::Packed(error) => of_pack(error),
+    }
+}
+
+/// Of a packed set that could not be written or used.
+pub(super) fn of_pack(error: &PackError) -> ExitCode {
+    match error {
+        PackError::File(_)
+        | PackError::Dataset(_)
+        | PackError::NoPairs { .. }
+        | PackError::Name { .. }
+        | PackError::NotPacked { .. }
+        | PackError::Newer { .. }
+        | PackError::Damaged { .. }
+        | PackError::Checksums { .. } => ExitCode::Data,
+        PackError::Scale { .. } | PackError::Busy { .. } => ExitCode::Usage,
+        PackError::Interrupted(Signal::Interrupt) => ExitCode::Interrupted,
+        PackError::Interrupted(Signal::Terminate) => ExitCode::Terminated,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod inspect;
 pub mod measure;
 pub mod output;
+pub mod pack;
 pub mod package;
 pub mod report;
 pub mod reproduce;
@@ -48,6 +49,8 @@ const EXIT_CODES: &str = "Exit codes: 0 fine, 1 internal error, 2 usage or a dev
 pub enum Command {
     /// Fetch data sets and released weights, verified; check again what is here
     Fetch(fetch::Args),
+    /// Decode image pairs once into one file, from which training takes its patches
+    Pack(pack::Args),
     /// Count a model's parameters, FLOPs, activations and convolutions
     Inspect(inspect::Args),
     /// Score a model on LR/HR image pairs: PSNR and SSIM as the challenge computes them
@@ -86,6 +89,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     common::start_logging(cli.quiet, cli.verbose);
     let result = match cli.command {
         Command::Fetch(args) => fetch::run(args),
+        Command::Pack(args) => pack::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Upscale(args) => upscale::run(args),

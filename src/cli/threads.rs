@@ -2,6 +2,15 @@
 
 use super::CliError;
 
+/// How many threads to compute with: those asked for, or one for each core.
+pub(super) fn number(asked: Option<usize>) -> Result<usize, CliError> {
+    match asked {
+        Some(0) => Err(CliError::usage("--threads must be at least 1")),
+        Some(threads) => Ok(threads),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+    }
+}
+
 /// Starts the process's pool with `threads` threads, each kept on one processor if `pinned`.
 pub(super) fn start(threads: usize, pinned: bool) -> Result<(), CliError> {
     let mut pool = rayon::ThreadPoolBuilder::new().num_threads(threads);

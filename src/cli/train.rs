@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::common::{ComputeArgs, interrupted, note};
+use super::common::{ComputeArgs, interrupted, note, progress_bar};
+use super::pack::{PACKING_STOPPED, show_packing};
 use super::reproduce::TrainingBar;
 use super::{CliError, output};
+use crate::dataset::packed::PackError;
 use crate::interrupt::Interrupt;
-use crate::pipeline::{self, RunLock, RunSettings, load_training};
+use crate::pipeline::{self, MaterialsError, Preparation, RunLock, RunSettings, load_training};
 use crate::train::TrainOn;
 
 /// Arguments of `esr train`.
@@ -46,10 +48,20 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let _lock = RunLock::take(&args.run)?;
     pipeline::keep_settings(&args.run, &settings, &format!("`{}`", args.settings.display()))?;
     let architecture = training.architecture(&args.settings.display().to_string())?;
-    let material = load_training(&settings, &args.data, architecture.graph()?.scale())?;
+    let scale = architecture.graph()?.scale();
+    let packing = progress_bar(0, "pairs");
+    let progress = |set: &str, done: usize, total: usize| show_packing(&packing, set, done, total);
+    let stop = || signals.signal();
+    let preparation = Preparation { progress: &progress, interrupted: &stop };
+    let material = load_training(&settings, &args.data, &args.run, scale, &preparation);
+    packing.finish_and_clear();
+    let material = material.map_err(|error| match error {
+        MaterialsError::Packed(PackError::Interrupted(signal)) => interrupted(signal, PACKING_STOPPED),
+        error => error.into(),
+    })?;
     let mut bar = TrainingBar::new();
     let outcome =
-        pipeline::train_model(&args.run, training, &material, compute.engine, &mut bar, &|| signals.signal());
+        pipeline::train_model(&args.run, training, &material, compute.engine, &mut bar, &stop);
     bar.finish();
     match outcome {
         Ok(outcome) => {

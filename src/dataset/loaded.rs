@@ -22,10 +22,14 @@ pub struct LoadedPair {
 /// # Errors
 /// [`Error::Image`] when an image cannot be read, [`Error::PairSize`] when the HR image is not `scale` times the LR image.
 pub fn load_pairs(pairs: &[Pair], scale: usize) -> Result<Vec<LoadedPair>, Error> {
-    pairs.par_iter().map(|pair| load(pair, scale)).collect()
+    pairs.par_iter().map(|pair| load_pair(pair, scale)).collect()
 }
 
-fn load(pair: &Pair, scale: usize) -> Result<LoadedPair, Error> {
+/// Decodes one pair and checks that its sizes belong together.
+///
+/// # Errors
+/// As [`load_pairs`].
+pub fn load_pair(pair: &Pair, scale: usize) -> Result<LoadedPair, Error> {
     let lr = imaging::decode_file(&pair.lr)?.image;
     let full = imaging::decode_file(&pair.hr)?.image;
     let (lr, hr) = fit(pair, lr, full, scale)?;

@@ -13,5 +13,5 @@ mod pairs;
 
 pub use crop::{Coverage, Crop, PairView, Pairs};
 pub use error::Error;
-pub use loaded::{LoadedPair, load_pairs};
+pub use loaded::{LoadedPair, load_pair, load_pairs};
 pub use pairs::{ImageList, Pair, PairList, list_images, lr_stem, pair_folders};

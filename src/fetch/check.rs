@@ -1,14 +1,14 @@
 //! Whether a dataset's folder is what it should be, and on what grounds one may say so.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::Found;
 use super::folder::{self, Decode, Report, Wanted};
-use super::http::Progress;
+use super::http::{Progress, watch};
 use super::pins::Trust;
-use crate::manifest::datasets::{Dataset, Likeness, Role, Source};
+use super::record::Record;
+use crate::manifest::datasets::{Dataset, FileFacts, Likeness, Role, Source};
 
 /// Differences that an error names; more are only counted.
 const NAMED: usize = 5;
@@ -22,6 +22,8 @@ pub struct Verdict {
     pub pinned: bool,
     /// The folder as a whole has a published MD5.
     pub whole: bool,
+    /// Its files are what they were then, in UTC.
+    pub since: Option<String>,
     /// Files with published facts about themselves that hold.
     pub files_known: usize,
     /// Files that were decoded.
@@ -44,6 +46,7 @@ impl fmt::Display for Verdict {
             self.whole.then(|| "published MD5 of the folder".to_owned()),
             (self.files_known > 0).then(|| format!("{} files with published hashes", self.files_known)),
             self.pinned.then(|| "pinned: nobody published a hash".to_owned()),
+            self.since.as_ref().map(|since| format!("unchanged since {since}")),
         ]
         .into_iter()
         .flatten()
@@ -67,37 +70,54 @@ pub enum CheckError {
     #[error(transparent)]
     Folder(#[from] folder::Error),
     /// Files are missing or wrong.
-    #[error("`{folder}` is not {title}: {problems}; remove the folder and fetch it again")]
+    #[error("`{folder}` is not {title}: {problems}")]
     Unsound {
         /// Where.
         folder: PathBuf,
         /// What it should be.
         title: String,
-        /// What is wrong.
+        /// What is wrong, for people.
         problems: String,
+        /// The files that have to be fetched again, where their names are known.
+        files: Vec<String>,
     },
 }
 
-/// Checks a folder against everything known of the dataset. `came` says how it came; without it, it was found where it is, and only what does not depend
-/// on the way has to hold.
+/// A folder that is what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// On what grounds.
+    pub verdict: Verdict,
+    /// Its files, in order of names.
+    pub files: Vec<(String, Found)>,
+}
+
+/// Checks a folder against everything known of the dataset, and against its record if there is one. `came` says how it came; without it, it was
+/// found where it is, and only what does not depend on the way has to hold.
 ///
 /// # Errors
 /// [`CheckError`], which names what is missing and what differs.
 pub fn folder(
     dataset: &Dataset,
     path: &Path,
+    record: Option<&Record>,
     came: Option<(&Source, Trust)>,
     progress: &dyn Progress,
-) -> Result<Verdict, CheckError> {
-    check(dataset, path, came, Depth::Known, progress)
+) -> Result<Checked, CheckError> {
+    check(dataset, path, record, came, Depth::Known, progress)
 }
 
-/// As [`folder()`], and every image is decoded.
+/// As [`folder()`], of a folder found where it is, and every image is decoded.
 ///
 /// # Errors
 /// As there.
-pub fn deep(dataset: &Dataset, path: &Path, progress: &dyn Progress) -> Result<Verdict, CheckError> {
-    check(dataset, path, None, Depth::All, progress)
+pub fn deep(
+    dataset: &Dataset,
+    path: &Path,
+    record: Option<&Record>,
+    progress: &dyn Progress,
+) -> Result<Checked, CheckError> {
+    check(dataset, path, record, None, Depth::All, progress)
 }
 
 /// Size and hashes of a folder as a whole.
@@ -105,7 +125,8 @@ pub fn deep(dataset: &Dataset, path: &Path, progress: &dyn Progress) -> Result<V
 /// # Errors
 /// When files are missing.
 pub fn whole(dataset: &Dataset, path: &Path, progress: &dyn Progress) -> Result<Found, CheckError> {
-    let report = inspect(dataset, path, Likeness::Unstated, Depth::Hashes, progress)?;
+    let facts = known(dataset, Likeness::Unstated, None);
+    let report = inspect(dataset, path, &facts, Depth::Hashes, progress)?;
     report.whole().ok_or_else(|| unsound(dataset, path, &report))
 }
 
@@ -116,15 +137,25 @@ enum Depth {
     All,
 }
 
+/// What has to hold of single files.
+fn known(dataset: &Dataset, likeness: Likeness, record: Option<&Record>) -> Vec<FileFacts> {
+    let published = dataset.known.iter().map(|facts| facts.as_far_as(likeness)).collect();
+    match record {
+        Some(record) => record.completed(published),
+        None => published,
+    }
+}
+
 fn check(
     dataset: &Dataset,
     path: &Path,
+    record: Option<&Record>,
     came: Option<(&Source, Trust)>,
     depth: Depth,
     progress: &dyn Progress,
-) -> Result<Verdict, CheckError> {
+) -> Result<Checked, CheckError> {
     let likeness = came.map_or(Likeness::Unstated, |(source, _)| source.likeness);
-    let report = inspect(dataset, path, likeness, depth, progress)?;
+    let report = inspect(dataset, path, &known(dataset, likeness, record), depth, progress)?;
     if !report.is_sound() {
         return Err(unsound(dataset, path, &report));
     }
@@ -135,32 +166,30 @@ fn check(
     {
         let found = md5.unwrap_or_else(|| "unknown".to_owned());
         let problems = format!("the MD5 of the folder is {found}, expected {expected}");
-        return Err(CheckError::Unsound {
-            folder: path.to_path_buf(),
-            title: dataset.title.clone(),
-            problems,
-        });
+        let (folder, title) = (path.to_path_buf(), dataset.title.clone());
+        return Err(CheckError::Unsound { folder, title, problems, files: Vec::new() });
     }
     let trust = came.map(|(_, trust)| trust);
-    let known = dataset.known.iter().filter(|facts| facts.pixels_sha256.is_some()).count();
-    Ok(Verdict {
-        published: trust == Some(Trust::Published),
-        pinned: matches!(trust, Some(Trust::SeenBefore | Trust::FirstSeen)),
+    let recorded = |of: fn(&Record) -> bool| record.is_some_and(of);
+    let verdict = Verdict {
+        published: trust == Some(Trust::Published) || recorded(|record| record.published),
+        pinned: matches!(trust, Some(Trust::SeenBefore | Trust::FirstSeen)) || recorded(|record| record.pinned),
         whole: is_whole,
-        files_known: known,
+        since: record.map(|record| record.first_seen.clone()),
+        files_known: dataset.known.iter().filter(|facts| facts.pixels_sha256.is_some()).count(),
         files_decoded: report.decoded,
         files: report.files.len(),
-    })
+    };
+    Ok(Checked { verdict, files: report.files })
 }
 
 fn inspect(
     dataset: &Dataset,
     path: &Path,
-    likeness: Likeness,
+    facts: &[FileFacts],
     depth: Depth,
     progress: &dyn Progress,
 ) -> Result<Report, CheckError> {
-    let facts: Vec<_> = dataset.known.iter().map(|facts| facts.as_far_as(likeness)).collect();
     let images = dataset.role != Role::Weights;
     let decode = match depth {
         Depth::All if images => Decode::All(&folder::decode),
@@ -168,11 +197,7 @@ fn inspect(
         _ => Decode::Nothing,
     };
     progress.started(None);
-    let watch = |bytes| {
-        progress.advanced(bytes);
-        if progress.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    Ok(folder::inspect(path, Wanted { members: &dataset.members, facts: &facts, decode }, &watch)?)
+    Ok(folder::inspect(path, Wanted { members: &dataset.members, facts, decode }, &watch(progress))?)
 }
 
 fn unsound(dataset: &Dataset, path: &Path, report: &Report) -> CheckError {
@@ -192,5 +217,6 @@ fn unsound(dataset: &Dataset, path: &Path, report: &Report) -> CheckError {
         problems.push(format!("wrong: {}", some(each.collect())));
     }
     let (folder, title) = (path.to_path_buf(), dataset.title.clone());
-    CheckError::Unsound { folder, title, problems: problems.join("; ") }
+    let files = report.to_repair().into_iter().map(str::to_owned).collect();
+    CheckError::Unsound { folder, title, problems: problems.join("; "), files }
 }

@@ -1,11 +1,17 @@
 //! What is known about a file before it is here, and what it turned out to be.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
+use std::path::Path;
 
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+
+/// Bytes read at a time.
+const PIECE_BYTES: usize = 1 << 16;
 
 /// What is known of a file. Whatever is known is checked; nothing is ever made up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,18 +100,27 @@ impl Fingerprint {
         self.md5.update(bytes);
     }
 
-    /// Adds everything that a reader has.
+    /// What a file is, or nothing when `watch`, which is told after each piece how many bytes were read, breaks off.
     ///
     /// # Errors
-    /// Those of the reader.
-    pub fn read(&mut self, mut from: impl Read) -> io::Result<()> {
-        let mut buffer = vec![0; 1 << 16];
+    /// When the file cannot be read.
+    pub fn of_file(
+        path: &Path,
+        watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+    ) -> io::Result<Option<Found>> {
+        let mut file = File::open(path)?;
+        let mut fingerprint = Self::default();
+        let mut buffer = vec![0; PIECE_BYTES];
         loop {
-            match from.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => self.update(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            let count = match file.read(&mut buffer) {
+                Ok(0) => return Ok(Some(fingerprint.finish())),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
+            };
+            fingerprint.update(buffer.get(..count).unwrap_or_default());
+            if watch(count as u64).is_break() {
+                return Ok(None);
             }
         }
     }
@@ -128,7 +143,7 @@ mod tests {
 
     fn of(bytes: &[u8]) -> Found {
         let mut fingerprint = Fingerprint::default();
-        fingerprint.read(bytes).unwrap();
+        fingerprint.update(bytes);
         fingerprint.finish()
     }
 

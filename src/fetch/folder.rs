@@ -5,8 +5,7 @@
 //! changed here. Hashing runs on the current rayon pool, a file a task.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +15,6 @@ use super::{Expected, Fingerprint, Found, Mismatch};
 use crate::fsio::{self, io_context};
 use crate::imaging;
 use crate::manifest::datasets::{Archive, FileFacts, Members};
-
-/// Bytes read at a time.
-const PIECE_BYTES: usize = 1 << 16;
 
 /// What an image turned out to be when it was decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +55,7 @@ pub enum Decode<'a> {
 pub struct Wanted<'a> {
     /// The files that belong there.
     pub members: &'a Members,
-    /// What is known of some of them, as far as it has to hold.
+    /// What is known of some of them, as far as it has to hold, in order of names.
     pub facts: &'a [FileFacts],
     /// Which files are decoded.
     pub decode: Decode<'a>,
@@ -192,8 +188,9 @@ fn look(
     wanted: Wanted<'_>,
     watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
 ) -> Option<Looked> {
-    let facts = wanted.facts.iter().find(|facts| facts.name == name);
-    let found = match fingerprint(path, watch) {
+    let known = wanted.facts.binary_search_by(|facts| facts.name.as_str().cmp(name));
+    let facts = known.ok().and_then(|at| wanted.facts.get(at));
+    let found = match Fingerprint::of_file(path, watch) {
         Ok(found) => found?,
         Err(error) => {
             let difference = Some(Difference::Unreadable(error.to_string()));
@@ -215,6 +212,15 @@ fn look(
     });
     let difference = bytes.map_err(Difference::Value).and(pixels).err();
     Some(Looked { found: Some(found), difference, decoded: decoder.is_some() })
+}
+
+/// Whether the files of a dataset are in a folder, by their names and number alone.
+pub(super) fn seems_to_hold(folder: &Path, members: &Members) -> bool {
+    let present = list(folder, members).map(|(present, _)| present);
+    present.is_ok_and(|present| {
+        let all = members.names().unwrap_or_default();
+        present.len() == members.count() && all.iter().all(|name| present.contains(name))
+    })
 }
 
 /// The files of a folder that belong there, and everything else in it.
@@ -239,25 +245,6 @@ fn list(folder: &Path, members: &Members) -> Result<(BTreeSet<String>, Vec<Strin
     }
     surplus.sort();
     Ok((present, surplus))
-}
-
-/// Size and hashes of one file; nothing when the caller wants to stop.
-fn fingerprint(path: &Path, watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync)) -> io::Result<Option<Found>> {
-    let mut file = File::open(path)?;
-    let mut fingerprint = Fingerprint::default();
-    let mut buffer = vec![0; PIECE_BYTES];
-    loop {
-        let count = match file.read(&mut buffer) {
-            Ok(0) => return Ok(Some(fingerprint.finish())),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        fingerprint.update(buffer.get(..count).unwrap_or_default());
-        if watch(count as u64).is_break() {
-            return Ok(None);
-        }
-    }
 }
 
 fn compare(facts: &FileFacts, pixels: &Pixels) -> Result<(), Mismatch> {

@@ -52,12 +52,17 @@ pub enum StoreError {
 impl StoreError {
     /// Attaches the action and the path to the result of a change, and tells lack of permission from other failures.
     pub(crate) fn of<T>(result: io::Result<T>, action: &'static str, path: &Path) -> Result<T, Self> {
-        result.map_err(|source| match source.kind() {
+        result.map_err(|source| Self::of_io(action, path, source))
+    }
+
+    fn of_io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::ReadOnly { action, path: path.to_path_buf(), source }
+                Self::ReadOnly { action, path, source }
             }
-            _ => fsio::Error::Io { action, path: path.to_path_buf(), source }.into(),
-        })
+            _ => fsio::Error::Io { action, path, source }.into(),
+        }
     }
 }
 
@@ -217,6 +222,13 @@ impl Store {
         self.below(&self.root, name)
     }
 
+    /// Whether a folder lies in this data folder itself, and not somewhere that a link leads to: only such folders may be changed.
+    pub fn is_ours(&self, folder: &Path) -> bool {
+        let real = |path: &Path| fs::canonicalize(path).ok();
+        let ours = real(&self.root).zip(real(folder)).is_some_and(|(root, folder)| folder.starts_with(root));
+        ours && !matches!(state(folder), Ok(State::Foreign))
+    }
+
     fn below(&self, folder: &Path, name: &str) -> Result<PathBuf, StoreError> {
         let plain = !name.is_empty()
             && !name.contains(['\\', '\0'])
@@ -234,11 +246,10 @@ impl Store {
     /// [`StoreError::ReadOnly`] when they may not be written.
     pub fn prepare(&self) -> Result<(), StoreError> {
         for folder in [self.root.clone(), self.archives()] {
-            StoreError::of(fs::create_dir_all(&folder), "create folder", &folder)?;
-            // Permissions say little about network file systems and containers; a file that was written says it all.
-            let probe = folder.join(format!(".esr-probe.{}", std::process::id()));
-            StoreError::of(fs::write(&probe, b""), "write to", &folder)?;
-            StoreError::of(fs::remove_file(&probe), "remove", &probe)?;
+            fsio::probe_folder(&folder).map_err(|error| match error {
+                fsio::Error::Io { action, path, source } => StoreError::of_io(action, &path, source),
+                other => other.into(),
+            })?;
         }
         Ok(())
     }

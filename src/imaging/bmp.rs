@@ -11,8 +11,20 @@ const FILE_HEADER_BYTES: usize = 14;
 /// Bytes of BITMAPINFOHEADER; V4 and V5 begin with the same fields.
 const INFO_HEADER_BYTES: u32 = 40;
 
-/// Decodes a BMP whose first two bytes are known to be `BM`.
-pub(super) fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, Error> {
+/// What the headers of a BMP that can be decoded say.
+pub(super) struct Header {
+    /// Width in pixels.
+    pub(super) width: usize,
+    /// Height in pixels.
+    pub(super) height: usize,
+    /// Whether the first row in the file is the top one.
+    top_down: bool,
+    /// Where in the file the first row begins.
+    pixels_at: usize,
+}
+
+/// Reads the headers of a BMP whose first two bytes are known to be `BM`; `bytes` are the file or its start.
+pub(super) fn header(bytes: &[u8], name: &str) -> Result<Header, Error> {
     let damaged = |reason: String| Error::Damaged { name: name.to_owned(), format: "BMP", reason };
     let unsupported = |found: String| Error::Unsupported { name: name.to_owned(), found };
     let too_short = || damaged(format!("it ends too early, after {} bytes", bytes.len()));
@@ -52,7 +64,13 @@ pub(super) fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, Error> {
             "its pixels begin at byte {pixels_at}, inside its {header_bytes}-byte header"
         )));
     }
+    Ok(Header { width, height, top_down, pixels_at })
+}
 
+/// Decodes a BMP whose first two bytes are known to be `BM`.
+pub(super) fn decode(bytes: &[u8], name: &str) -> Result<RgbImage, Error> {
+    let Header { width, height, top_down, pixels_at } = header(bytes, name)?;
+    let damaged = |reason: String| Error::Damaged { name: name.to_owned(), format: "BMP", reason };
     let row_bytes = width * 3;
     let stride = row_bytes.next_multiple_of(4);
     let needed = stride * (height - 1) + row_bytes;

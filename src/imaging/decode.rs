@@ -20,6 +20,9 @@ pub(crate) const MAX_FILE_BYTES: u64 = 3 * MAX_PIXELS + (64 << 20);
 /// The most memory the PNG decoder may use for anything but the pixels (metadata chunks, row buffers).
 const PNG_OVERHEAD_BYTES: usize = 64 << 20;
 
+/// Bytes at the start of a file that hold all of its header: 33 in a PNG (signature and IHDR), 54 in a BMP (file and information header).
+pub(crate) const HEADER_BYTES: u64 = 64;
+
 const PNG_MAGIC: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
 
 /// A decoded image, and whether its file was grey.
@@ -45,16 +48,31 @@ pub fn decode_file(path: &Path) -> Result<Decoded, Error> {
 /// # Errors
 /// As [`decode_file`], except those of reading the file.
 pub fn decode_bytes(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
-    if bytes.is_empty() {
-        return Err(Error::Empty { name: name.to_owned() });
+    match Format::of(bytes, name)? {
+        Format::Png => decode_png(bytes, name),
+        Format::Bmp => bmp::decode(bytes, name).map(|image| Decoded { image, was_grey: false }),
     }
-    if bytes.starts_with(&PNG_MAGIC) {
-        decode_png(bytes, name)
-    } else if bytes.starts_with(b"BM") {
-        bmp::decode(bytes, name).map(|image| Decoded { image, was_grey: false })
-    } else {
-        let found = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
-        Err(Error::UnknownFormat { name: name.to_owned(), found })
+}
+
+/// What a file is by its first bytes.
+enum Format {
+    Png,
+    Bmp,
+}
+
+impl Format {
+    fn of(bytes: &[u8], name: &str) -> Result<Self, Error> {
+        if bytes.is_empty() {
+            return Err(Error::Empty { name: name.to_owned() });
+        }
+        if bytes.starts_with(&PNG_MAGIC) {
+            Ok(Self::Png)
+        } else if bytes.starts_with(b"BM") {
+            Ok(Self::Bmp)
+        } else {
+            let found = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+            Err(Error::UnknownFormat { name: name.to_owned(), found })
+        }
     }
 }
 
@@ -74,21 +92,25 @@ pub(super) fn check_size(name: &str, width: u64, height: u64) -> Result<(usize, 
     }
 }
 
-fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
-    let damaged = |source: png::DecodingError| {
-        let reason = match source {
-            png::DecodingError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
-                format!("it ends too early, after {} bytes", bytes.len())
-            }
-            png::DecodingError::LimitsExceeded => {
-                format!("its metadata needs more than {} MiB", PNG_OVERHEAD_BYTES >> 20)
-            }
-            other => other.to_string(),
-        };
-        Error::Damaged { name: name.to_owned(), format: "PNG", reason }
-    };
-    let unsupported = |found: &str| Error::Unsupported { name: name.to_owned(), found: found.to_owned() };
+/// Width and height of the PNG or BMP image whose file begins with `start`, which holds [`HEADER_BYTES`] or the whole file. Everything that is refused by
+/// looking at the header alone is refused here too.
+pub(super) fn dimensions_of(start: &[u8], name: &str) -> Result<(usize, usize), Error> {
+    match Format::of(start, name)? {
+        Format::Png => png_header(&mut png_decoder(start), start.len(), name).map(|header| header.size),
+        Format::Bmp => bmp::header(start, name).map(|header| (header.width, header.height)),
+    }
+}
 
+type PngDecoder<'a> = png::Decoder<Cursor<&'a [u8]>>;
+
+/// What the first chunk of a PNG says.
+struct PngHeader {
+    /// Width and height in pixels.
+    size: (usize, usize),
+    grey: bool,
+}
+
+fn png_decoder(bytes: &[u8]) -> PngDecoder<'_> {
     let mut options = png::DecodeOptions::default();
     options.set_ignore_checksums(false);
     options.set_skip_ancillary_crc_failures(false);
@@ -97,9 +119,26 @@ fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
     let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_limits(png::Limits { bytes: PNG_OVERHEAD_BYTES });
     decoder.set_transformations(png::Transformations::IDENTITY);
+    decoder
+}
 
-    let header = decoder.read_header_info().map_err(damaged)?;
-    let (width, height) = check_size(name, header.width.into(), header.height.into())?;
+fn png_damaged(source: png::DecodingError, length: usize, name: &str) -> Error {
+    let reason = match source {
+        png::DecodingError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
+            format!("it ends too early, after {length} bytes")
+        }
+        png::DecodingError::LimitsExceeded => {
+            format!("its metadata needs more than {} MiB", PNG_OVERHEAD_BYTES >> 20)
+        }
+        other => other.to_string(),
+    };
+    Error::Damaged { name: name.to_owned(), format: "PNG", reason }
+}
+
+/// Reads the header of a PNG of `length` bytes and refuses the kinds and sizes that are not decoded.
+fn png_header(decoder: &mut PngDecoder<'_>, length: usize, name: &str) -> Result<PngHeader, Error> {
+    let header = decoder.read_header_info().map_err(|source| png_damaged(source, length, name))?;
+    let size = check_size(name, header.width.into(), header.height.into())?;
     let grey = match (header.color_type, header.bit_depth) {
         (png::ColorType::Rgb, png::BitDepth::Eight) => false,
         (png::ColorType::Grayscale, png::BitDepth::Eight) => true,
@@ -111,15 +150,25 @@ fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
                 png::ColorType::Rgba => "RGB with alpha",
                 png::ColorType::GrayscaleAlpha => "grey with alpha",
             };
-            return Err(unsupported(&format!("a PNG of {}-bit {colour}", depth as u8)));
+            let found = format!("a PNG of {}-bit {colour}", depth as u8);
+            return Err(Error::Unsupported { name: name.to_owned(), found });
         }
     };
+    Ok(PngHeader { size, grey })
+}
+
+fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
+    let damaged = |source| png_damaged(source, bytes.len(), name);
+    let unsupported = |found: String| Error::Unsupported { name: name.to_owned(), found };
+
+    let mut decoder = png_decoder(bytes);
+    let PngHeader { size: (width, height), grey } = png_header(&mut decoder, bytes.len(), name)?;
     let mut reader = decoder.read_info().map_err(damaged)?;
     if reader.info().trns.is_some() {
-        return Err(unsupported("a PNG with a transparent colour (tRNS)"));
+        return Err(unsupported("a PNG with a transparent colour (tRNS)".to_owned()));
     }
     if let Some(animation) = reader.info().animation_control() {
-        return Err(unsupported(&format!("an animated PNG of {} frames", animation.num_frames)));
+        return Err(unsupported(format!("an animated PNG of {} frames", animation.num_frames)));
     }
     let channels = if grey { 1 } else { 3 };
     let mut pixels = vec![0u8; width * height * channels];

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::settings::{DataSettings, FolderPair, RunSettings};
-use crate::dataset::{self, LoadedPair, Pair, demo};
+use crate::dataset::packed::{PackError, Packed, PackedSets, pack};
+use crate::dataset::{self, Pair, Pairs, demo};
+use crate::fsio;
+use crate::interrupt::Signal;
 
 /// Images that a profile needs are not there.
 #[derive(Debug, thiserror::Error)]
@@ -19,12 +22,20 @@ pub struct MissingData {
     pub missing: Vec<String>,
 }
 
-/// Training images in memory.
+/// Images for training, decoded.
 pub struct TrainingMaterial {
     /// Training pairs.
-    pub train: Vec<LoadedPair>,
+    pub train: Box<dyn Pairs + Send>,
     /// Validation pairs.
-    pub valid: Vec<LoadedPair>,
+    pub valid: Box<dyn Pairs + Send>,
+}
+
+/// Whoever watches images being made ready, from several threads.
+pub struct Preparation<'a> {
+    /// Is told the name of the set, how many of its pairs are ready, and of how many.
+    pub progress: &'a (dyn Fn(&str, usize, usize) + Sync),
+    /// Whether to stop; what is ready stays.
+    pub interrupted: &'a (dyn Fn() -> Option<Signal> + Sync),
 }
 
 /// The folders of a run's images below the data folder.
@@ -35,6 +46,8 @@ pub(super) struct Folders {
 
 /// Name of the demo set's folder in the data folder.
 const DEMO_FOLDER: &str = "demo";
+/// Name of the folder of packed sets, in the data folder or the run directory.
+const PACKED_FOLDER: &str = "packed";
 
 impl Folders {
     /// The folders that the settings name, as paths.
@@ -131,51 +144,75 @@ pub enum Error {
     /// A set cannot be used.
     #[error(transparent)]
     Dataset(#[from] dataset::Error),
-    /// The images do not fit into memory.
-    #[error(
-        "the images take about {needed_gib:.1} GiB in memory and {available_gib:.1} GiB are available: train on a machine with more memory, or on fewer images"
-    )]
-    Memory {
-        /// Needed.
-        needed_gib: f64,
-        /// Available.
-        available_gib: f64,
-    },
+    /// A set cannot be packed.
+    #[error(transparent)]
+    Packed(#[from] PackError),
+    /// A folder cannot be written.
+    #[error(transparent)]
+    File(#[from] fsio::Error),
 }
 
-/// Loads the training and validation images that settings name. `data` is the data folder.
+/// Makes the training and validation images that settings name ready. `data` is the data folder, `run` the run directory.
+///
+/// The generated images of the demo are few and are held in memory. Others are decoded once into packed files, which later runs use as they are, in the
+/// data folder, or in the run directory where the data folder may not be written.
 ///
 /// # Errors
-/// [`Error`] when something is missing, damaged, or too large for this machine's memory.
-pub fn load_training(settings: &RunSettings, data: &Path, scale: usize) -> Result<TrainingMaterial, Error> {
+/// [`Error`] when something is missing or damaged, or there is no room.
+pub fn load_training(
+    settings: &RunSettings,
+    data: &Path,
+    run: &Path,
+    scale: usize,
+    preparation: &Preparation<'_>,
+) -> Result<TrainingMaterial, Error> {
     let folders = provide(settings, data)?;
-    let (train, valid) = (folders.train_pairs(scale)?, folders.valid_pairs(scale)?);
-    let paths = train.iter().chain(&valid).flat_map(|pair| [&pair.lr, &pair.hr]);
-    check_memory(paths)?;
+    if settings.data == DataSettings::Generated {
+        let load = |pairs: Vec<Pair>| dataset::load_pairs(&pairs, scale);
+        let (train, valid) = (load(folders.train_pairs(scale)?)?, load(folders.valid_pairs(scale)?)?);
+        return Ok(TrainingMaterial { train: Box::new(train), valid: Box::new(valid) });
+    }
+    let place = packed_folder(data, run)?;
+    let packed = |set: &FolderPair| packed(set, data, &place, scale, preparation);
+    let train = folders.train.iter().map(packed).collect::<Result<_, _>>()?;
+    let valid = vec![packed(&folders.valid)?];
     Ok(TrainingMaterial {
-        train: dataset::load_pairs(&train, scale)?,
-        valid: dataset::load_pairs(&valid, scale)?,
+        train: Box::new(PackedSets::new(train)),
+        valid: Box::new(PackedSets::new(valid)),
     })
 }
 
-/// The first five HR images of DIV2K validation unpack to 1.9 times their files' size; twice is assumed, so that the answer comes before the memory is gone.
-const UNPACKED_PER_FILE_BYTE: u64 = 2;
-
-fn check_memory<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> Result<(), Error> {
-    let bytes: u64 = paths.filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
-    let needed = bytes.saturating_mul(UNPACKED_PER_FILE_BYTE);
-    let Some(available) = available_memory_bytes() else { return Ok(()) };
-    if needed > available {
-        let gib = |bytes: u64| bytes as f64 / f64::from(1u32 << 30);
-        return Err(Error::Memory { needed_gib: gib(needed), available_gib: gib(available) });
-    }
-    Ok(())
+/// The packed file of a set, made or brought up to date.
+fn packed(
+    set: &FolderPair,
+    data: &Path,
+    place: &Path,
+    scale: usize,
+    preparation: &Preparation<'_>,
+) -> Result<Packed, Error> {
+    let pairs = dataset::pair_folders(&set.lr, &set.hr, scale)?.pairs;
+    let below = set.lr.strip_prefix(data).unwrap_or(&set.lr);
+    let parts: Vec<_> = below.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let file = place.join(format!("{}.esrpack", parts.join("-")));
+    pack(
+        &pairs,
+        scale,
+        &file,
+        &|done, total| (preparation.progress)(&set.name, done, total),
+        preparation.interrupted,
+    )?;
+    Ok(Packed::open(&file)?)
 }
 
-/// Linux's estimate of memory that can be had without swapping; `None` where it is not told.
-fn available_memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+/// The folder of packed files: data that is shared may be read-only.
+fn packed_folder(data: &Path, run: &Path) -> Result<PathBuf, Error> {
+    let shared = data.join(PACKED_FOLDER);
+    match fsio::probe_folder(&shared) {
+        Ok(()) => Ok(shared),
+        Err(_) => {
+            let own = run.join(PACKED_FOLDER);
+            fsio::probe_folder(&own)?;
+            Ok(own)
+        }
+    }
 }

@@ -14,7 +14,7 @@ mod stage;
 mod stages;
 
 pub use lock::{LockError, RunLock};
-pub use materials::{Error as MaterialsError, MissingData, TrainingMaterial, load_training};
+pub use materials::{Error as MaterialsError, MissingData, Preparation, TrainingMaterial, load_training};
 pub use package::{Error as PackageError, Packaged, package_from};
 pub use reproduce::{Error, Reproduced, Watcher, keep_settings, reproduce};
 pub use settings::{DataSettings, FolderPair, MeasureSettings, PackageSettings, Profile, RunSettings};

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::lock::{LockError, RunLock};
-use super::materials::{self, Folders};
+use super::materials::{self, Folders, Preparation, TrainingMaterial, load_training};
 use super::package::{self, package_from};
 use super::settings::RunSettings;
 use super::stage::{Stage, StageError, StageRecord, hash_of};
 use super::{reporting, stages};
 use crate::compliance;
 use crate::dataset;
+use crate::dataset::packed::PackError;
 use crate::engine::equivalence;
 use crate::engine::upscaler::UpscaleError;
 use crate::engine::{Compute, EngineError};
@@ -84,7 +86,7 @@ pub enum Error {
 }
 
 /// Whoever watches a run.
-pub trait Watcher {
+pub trait Watcher: Send {
     /// A stage begins.
     fn stage_starts(&mut self, name: &str, number: usize, total: usize);
     /// A stage is over; `ran` is false when it was unchanged and skipped.
@@ -166,6 +168,26 @@ pub fn keep_settings(run: &Path, settings: &RunSettings, asked: &str) -> Result<
     }
 }
 
+/// The images of a training, decoded.
+fn prepared(
+    run: &Path,
+    data: &Path,
+    settings: &RunSettings,
+    watcher: &mut dyn Watcher,
+    stop: &(dyn Fn() -> Option<Signal> + Sync),
+) -> Result<TrainingMaterial, Error> {
+    let watcher = Mutex::new(watcher);
+    let progress = |set: &str, done: usize, total: usize| {
+        let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        watcher.advance(&format!("packing {set}"), done as u64, total as u64);
+    };
+    let preparation = Preparation { progress: &progress, interrupted: stop };
+    match load_training(settings, data, run, SCALE, &preparation) {
+        Err(materials::Error::Packed(PackError::Interrupted(signal))) => Err(Error::Interrupted(signal)),
+        other => Ok(other?),
+    }
+}
+
 /// A copy of released weights, byte for byte: their hash identifies them.
 const RELEASED_FILE: &str = "released.pth";
 
@@ -242,9 +264,9 @@ impl Walk<'_> {
                 ("valid".to_owned(), valid_hash.clone()),
             ]);
             self.stage("train", inputs, &["model.safetensors", "train/metrics.jsonl"], |walk| {
-                let material = super::load_training(settings, data, SCALE)?;
                 let signals = walk.watcher.interrupted();
                 let (engine, stop) = (walk.compute.engine, || signals.signal());
+                let material = prepared(run, data, settings, walk.watcher, &stop)?;
                 stages::train_model(run, training, &material, engine, walk.watcher.training(), &stop)?;
                 Ok(())
             })?;

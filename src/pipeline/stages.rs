@@ -5,7 +5,7 @@ use std::path::Path;
 use super::materials::{Folders, TrainingMaterial};
 use super::reproduce::{Error, Watcher};
 use super::settings::{MeasureSettings, ReleasedSettings};
-use crate::dataset::{self, LoadedPair, Pair, Pairs};
+use crate::dataset::{self, Pair, Pairs};
 use crate::engine::equivalence;
 use crate::engine::timed::{TimedModel, setup};
 use crate::engine::upscaler::Upscaler;
@@ -39,9 +39,10 @@ pub fn train_model(
 ) -> Result<Outcome, Error> {
     let folder = train::folder(run);
     let images_sha256 = material.train.images_sha256();
-    let training = Training { settings, images: &material.train, images_sha256, folder: &folder, engine };
+    let images = &*material.train;
+    let training = Training { settings, images, images_sha256, folder: &folder, engine };
     let mut validate =
-        |graph: &Graph, weights: &StateDict| validation_psnr(graph, weights, &material.valid, engine);
+        |graph: &Graph, weights: &StateDict| validation_psnr(graph, weights, &*material.valid, engine);
     let outcome = train::train(&training, &mut validate, progress, interrupted)?;
     if let Stopped::Interrupted(signal) = outcome.stopped {
         return Err(Error::Interrupted(signal));
@@ -51,19 +52,20 @@ pub fn train_model(
     Ok(outcome)
 }
 
-/// Mean PSNR over RGB of a model on pairs in memory, in dB; `None` if it is infinite.
+/// Mean PSNR over RGB of a model on pairs, in dB; `None` if it is infinite.
 pub(super) fn validation_psnr(
     graph: &Graph,
     weights: &StateDict,
-    pairs: &[LoadedPair],
+    pairs: &dyn Pairs,
     engine: Engine,
 ) -> Result<Option<f64>, EngineError> {
     let upscaler = Upscaler::new(graph, weights, engine)?;
     let mut sum = 0.0;
-    for pair in pairs {
+    for pair in (0..pairs.len()).filter_map(|index| pairs.pair(index)) {
+        let (Ok(lr), Ok(hr)) = (pair.lr.to_image(), pair.hr.to_image()) else { return Ok(None) };
         // A model that puts out something that is no image has no PSNR yet; training itself watches for that.
-        let Ok(sr) = upscaler.upscale(&pair.lr) else { return Ok(None) };
-        match metrics::psnr_rgb(&sr, &pair.hr, graph.scale()) {
+        let Ok(sr) = upscaler.upscale(&lr) else { return Ok(None) };
+        match metrics::psnr_rgb(&sr, &hr, graph.scale()) {
             Ok(psnr_db) if psnr_db.is_finite() => sum += psnr_db,
             _ => return Ok(None),
         }

@@ -151,3 +151,78 @@ fn without_network_the_way_out_is_named() {
         "{ran:?}"
     );
 }
+
+/// Three images as somebody else has them.
+fn unpacked(place: &Place, folder: &str) {
+    for number in 1..=3 {
+        place.write(&format!("{folder}/{number:04}.png"), &png(number));
+    }
+}
+
+#[test]
+fn an_unpacked_folder_is_linked_to_remembered_and_never_changed() {
+    let (place, archive) = (Place::new(), archive());
+    list(&place, "https://example.org/three.zip", &archive);
+    unpacked(&place, "theirs/old/three");
+    let fetch = "fetch three --manifest list.toml --offline --from theirs";
+    let found = "three  found as it is: 3 files, not verified as a whole (pinned: nobody published a hash)\n";
+    assert_eq!(place.esr(fetch).ok(), found);
+    let link = std::fs::read_link(place.path("data/Three/HR")).unwrap();
+    assert_eq!(link, std::fs::canonicalize(place.path("theirs/old/three")).unwrap());
+    assert_eq!(place.bytes("data/Three/HR/0002.png"), png(2));
+    assert_eq!(place.esr(fetch).ok(), "three  here\n");
+    let verify = "fetch --manifest list.toml --verify three";
+    assert!(place.esr(verify).ok().contains("pinned: nobody published a hash, unchanged since 20"));
+    // Of the right size, and a sound image: only the record tells.
+    place.write("theirs/old/three/0002.png", &png(9));
+    let ran = place.esr(verify);
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, "three  NOT SOUND\n"), "{ran:?}");
+    let repair = place.esr("fetch three --manifest list.toml --offline --repair");
+    assert_eq!((repair.code, repair.stdout.as_str()), (4, ""), "{repair:?}");
+    assert!(repair.stderr.contains("not put there by esr"), "{repair:?}");
+    assert_eq!(place.bytes("theirs/old/three/0002.png"), png(9));
+    assert_eq!(std::fs::read_dir(place.path("theirs/old/three")).unwrap().count(), 3);
+    std::fs::rename(place.path("theirs"), place.path("gone")).unwrap();
+    let ran = place.esr(fetch);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stderr.contains("where nothing is any more"), "{ran:?}");
+}
+
+#[test]
+fn a_folder_that_only_looks_right_is_not_taken() {
+    let (place, archive) = (Place::new(), archive());
+    list(&place, "https://example.org/three.zip", &archive);
+    unpacked(&place, "theirs/three");
+    let known = "[[dataset.known]]\nname = \"0002.png\"\nwidth = 5\nheight = 5\nevidence = [\"test\"]\n";
+    let text = String::from_utf8(place.bytes("list.toml")).unwrap() + known;
+    place.write("list.toml", text.as_bytes());
+    let ran = place.esr("fetch three --manifest list.toml --offline --from theirs");
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.stderr.contains("is not taken") && ran.stderr.contains("0002.png"), "{ran:?}");
+    assert!(!place.path("data/Three").exists());
+}
+
+#[test]
+fn only_what_is_wrong_is_fetched_again() {
+    let (place, archive) = (Place::new(), archive());
+    list(&place, "https://example.org/three.zip", &archive);
+    place.write("given/three.zip", &archive);
+    let given = "--manifest list.toml --offline --from given";
+    let fetch = format!("fetch three {given}");
+    assert_eq!(place.esr(&fetch).ok(), FETCHED);
+    let repair = format!("fetch --repair {given}");
+    let sound = "three  needs no repair: 3 files, verified (published hash of what was fetched, unchanged since 20";
+    assert!(place.esr(&repair).ok().starts_with(sound));
+    place.write("data/Three/HR/0002.png", &png(9));
+    std::fs::remove_file(place.path("data/Three/HR/0003.png")).unwrap();
+    let untouched = std::fs::metadata(place.path("data/Three/HR/0001.png")).unwrap().modified().unwrap();
+    // Without the archive nothing can be done, and nothing is lost.
+    let ran = place.esr("fetch --repair --manifest list.toml --offline");
+    assert_eq!((ran.code, ran.stdout.as_str()), (5, ""), "{ran:?}");
+    assert_eq!((place.bytes("data/Three/HR/0001.png"), place.bytes("data/Three/HR/0002.png")), (png(1), png(9)));
+    assert!(place.esr(&repair).ok().starts_with("three  repaired, 2 files fetched again: 3 files, verified"));
+    assert_eq!((place.bytes("data/Three/HR/0002.png"), place.bytes("data/Three/HR/0003.png")), (png(2), png(3)));
+    let after = std::fs::metadata(place.path("data/Three/HR/0001.png")).unwrap().modified().unwrap();
+    assert_eq!(after, untouched);
+    assert!(place.esr("fetch --verify --manifest list.toml").ok().contains("3 files, verified"));
+}

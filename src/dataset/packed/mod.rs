@@ -36,6 +36,7 @@ mod format;
 mod ordered;
 mod reader;
 mod resume;
+mod sets;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -43,4 +44,5 @@ mod writer;
 pub use current::Currency;
 pub use error::PackError;
 pub use reader::Packed;
+pub use sets::PackedSets;
 pub use writer::{Summary, pack};

@@ -131,6 +131,12 @@ impl Packed {
         }
     }
 
+    /// What [`Pairs::images_sha256`] hashes.
+    pub(super) fn lines(&self) -> String {
+        let lines = self.entries.iter().map(|entry| line(&entry.name, &entry.lr.pixels, &entry.hr.pixels));
+        lines.collect()
+    }
+
     fn verify_pair(&self, entry: &Entry) -> Vec<String> {
         let record = entry.lr.offset.saturating_sub(PAGE_BYTES);
         let whole = self.region(record..entry.lr.offset) == Some(entry.encode_record().as_slice());
@@ -167,8 +173,7 @@ impl Pairs for Packed {
 
     /// From the checksums in the file: no pixel is read.
     fn images_sha256(&self) -> String {
-        let lines = self.entries.iter().map(|entry| line(&entry.name, &entry.lr.pixels, &entry.hr.pixels));
-        fsio::sha256_hex(lines.collect::<String>().as_bytes())
+        fsio::sha256_hex(self.lines().as_bytes())
     }
 }
 

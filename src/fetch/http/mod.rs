@@ -40,6 +40,7 @@ pub(super) mod tests;
 pub use downloader::{Downloader, Fetched, Request};
 pub use error::DownloadError;
 pub use options::Options;
-pub use progress::{Progress, Silent};
+pub(super) use partial::partial_path;
+pub use progress::{Progress, Silent, watch};
 pub(super) use remote::RemoteFile;
 pub use status::{Class, class};

@@ -52,19 +52,25 @@ pub(super) struct Partial {
     pub(super) resumed_bytes: u64,
 }
 
+/// What a file is called while it is on its way to `target`.
+pub(in crate::fetch) fn partial_path(target: &Path) -> PathBuf {
+    with_suffix(target, ".partial")
+}
+
+fn with_suffix(target: &Path, suffix: &str) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 impl Partial {
     /// Opens or creates the partial file of `target` and reads its note. Parent folders are created.
     pub(super) fn open(target: &Path) -> Result<Self, DownloadError> {
-        let Some(name) = target.file_name() else {
+        if target.file_name().is_none() {
             let source = io::Error::new(io::ErrorKind::InvalidInput, "it has no file name");
             return Err(fsio::Error::Io { action: "write", path: target.to_path_buf(), source }.into());
-        };
-        let named = |suffix: &str| {
-            let mut name = name.to_os_string();
-            name.push(suffix);
-            target.with_file_name(name)
-        };
-        let (path, note_path) = (named(".partial"), named(".partial.json"));
+        }
+        let (path, note_path) = (partial_path(target), with_suffix(target, ".partial.json"));
         let folder = folder_of(target);
         io_context(fs::create_dir_all(&folder), "create folder", &folder)?;
         let file = lock(&path)?;

@@ -1,5 +1,6 @@
 //! Who wants to know how far a download is, and who may stop it.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// Is told what happens during a download, from several threads. Every method may be left out.
@@ -27,6 +28,14 @@ pub trait Progress: Sync {
     /// Whether to stop as soon as possible, keeping what can be resumed.
     fn stopped(&self) -> bool {
         false
+    }
+}
+
+/// Counts for `progress`, and breaks off when it wants to stop.
+pub fn watch(progress: &dyn Progress) -> impl Fn(u64) -> ControlFlow<()> + Sync + '_ {
+    |bytes| {
+        progress.advanced(bytes);
+        if progress.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

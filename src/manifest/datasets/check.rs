@@ -100,10 +100,13 @@ fn checked_dataset(
     archives: &[Arc<Archive>],
     known: &Known,
 ) -> Result<Dataset, Error> {
-    let RawDataset { name, title, split, role, folder, files, terms, source, known: facts } = raw;
+    let RawDataset { name, title, split, role, folder, also, files, terms, source, known: facts } = raw;
     place.apply("name", &name, value::identifier(&name))?;
     place.require(!title.trim().is_empty(), "title", "empty", "what people call it")?;
     place.apply("folder", &folder, value::relative_folder(&folder))?;
+    for name in &also {
+        place.apply("also", name, value::relative_folder(name))?;
+    }
     let members = Members::from_raw(files)
         .map_err(|(key, found, expected)| place.error(key, shown(&found), expected))?;
     let terms = known.terms(&terms, place)?;
@@ -126,7 +129,7 @@ fn checked_dataset(
         place.require(ascending, "name", "out of order or twice", "each file once, in order of names")?;
         checked.push(checked_facts(raw, &place, known)?);
     }
-    Ok(Dataset { name, title, split, role, folder, members, terms, sources, known: checked })
+    Ok(Dataset { name, title, split, role, folder, also, members, terms, sources, known: checked })
 }
 
 fn checked_source(

@@ -53,6 +53,8 @@ pub(super) struct RawDataset {
     pub(super) split: Split,
     pub(super) role: Role,
     pub(super) folder: String,
+    #[serde(default)]
+    pub(super) also: Vec<String>,
     pub(super) files: RawMembers,
     pub(super) terms: String,
     pub(super) source: Vec<RawSource>,

@@ -52,6 +52,8 @@ pub struct Dataset {
     pub role: Role,
     /// Its folder below the data folder, with `/` between parts.
     pub folder: String,
+    /// What others call such a folder, where it is neither that nor its folder in an archive.
+    pub also: Vec<String>,
     /// The names of its files.
     pub members: Members,
     /// Under which terms it may be used.

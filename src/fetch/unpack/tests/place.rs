@@ -92,7 +92,7 @@ pub(super) fn unpack_at(
 ) -> Result<Unpacked, UnpackError> {
     let (archive, target) = (root.join("archive"), root.join("data/set"));
     let mut fingerprint = Fingerprint::default();
-    fingerprint.read(fs::File::open(&archive).unwrap()).unwrap();
+    fingerprint.update(&fs::read(&archive).unwrap());
     let found = fingerprint.finish();
     unpack(&Job { archive: &archive, format, found: &found, members, target: &target, limits }, &|_| ())
 }
