@@ -130,6 +130,13 @@ fn partial_path(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// The file that another one of this name was to become, if it is a temporary one of [`write_with`] whose process died.
+pub fn partial_of(name: &str) -> Option<&str> {
+    let (name, pid) = name.strip_suffix(".partial")?.rsplit_once('.')?;
+    let is_pid = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    (is_pid && !name.is_empty()).then_some(name)
+}
+
 /// Reads a whole file of at most `limit_bytes`.
 pub fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     let file = io_context(File::open(path), "open", path)?;

@@ -11,6 +11,7 @@ pub mod pairs;
 pub mod pins;
 pub mod rate;
 pub mod record;
+pub mod restore;
 pub mod space;
 pub mod store;
 pub mod unpack;

@@ -67,8 +67,8 @@ pub(super) struct Part {
     pub(super) range: Range<u64>,
     /// The file's size, if it is known.
     pub(super) total_bytes: Option<u64>,
-    /// Which version of the file.
-    pub(super) validator: Validator,
+    /// Which version of the file, if one is known by now.
+    pub(super) validator: Option<Validator>,
 }
 
 impl Part {
@@ -132,7 +132,7 @@ pub(super) fn judge(
         }
         (Class::Part, Some(part)) => {
             let total_bytes = granted(headers, part).map_err(unusable)?;
-            if part.validator.contradicts(headers) {
+            if part.validator.as_ref().is_some_and(|validator| validator.contradicts(headers)) {
                 return Err(Failure::StartOver(DownloadError::Protocol {
                     url: url.to_owned(),
                     reason: "the file on the server changed since its first part was fetched".to_owned(),

@@ -68,7 +68,10 @@ impl Http {
             }
             let mut request = self.client.get(at).header(ACCEPT_ENCODING, "identity");
             if let Some(part) = part {
-                request = request.header(RANGE, part.header()).header(IF_RANGE, part.validator.value());
+                request = request.header(RANGE, part.header());
+                if let Some(validator) = &part.validator {
+                    request = request.header(IF_RANGE, validator.value());
+                }
             }
             let response = request.send().map_err(|error| classify(url, &error))?;
             if class(response.status().as_u16()) != Class::Redirect {

@@ -46,6 +46,17 @@ impl Source {
     }
 }
 
+/// Opens the regular file that a URL means; its size in bytes beside it.
+pub(super) fn open(url: &str, path: &Path) -> Result<(File, u64), DownloadError> {
+    let file = io_context(File::open(path), "open", path)?;
+    let metadata = io_context(file.metadata(), "read", path)?;
+    if !metadata.is_file() {
+        let reason = "it is not a regular file".to_owned();
+        return Err(DownloadError::BadUrl { url: url.to_owned(), reason });
+    }
+    Ok((file, metadata.len()))
+}
+
 /// Copies `from` into `partial`, hashing what is written.
 pub(super) fn copy(
     url: &str,
@@ -55,23 +66,17 @@ pub(super) fn copy(
     progress: &dyn Progress,
 ) -> Result<Found, Failure> {
     let here = |error: crate::fsio::Error| Failure::NextUrl(error.into());
-    let mut source = io_context(File::open(from), "open", from).map_err(here)?;
-    let metadata = io_context(source.metadata(), "read", from).map_err(here)?;
+    let (mut source, bytes) = open(url, from).map_err(Failure::NextUrl)?;
     let wrong = |mismatch: Mismatch, bytes: u64| {
         Failure::NextUrl(DownloadError::Mismatch { url: url.to_owned(), mismatch: Box::new(mismatch), bytes })
     };
-    if !metadata.is_file() {
-        let reason = "it is not a regular file".to_owned();
-        return Err(Failure::NextUrl(DownloadError::BadUrl { url: url.to_owned(), reason }));
-    }
-    if let Some(wanted) = expected.bytes.filter(|wanted| *wanted != metadata.len()) {
-        let found = metadata.len();
+    if let Some(wanted) = expected.bytes.filter(|wanted| *wanted != bytes) {
         let mismatch =
-            Mismatch { what: "size in bytes", expected: wanted.to_string(), found: found.to_string() };
-        return Err(wrong(mismatch, found));
+            Mismatch { what: "size in bytes", expected: wanted.to_string(), found: bytes.to_string() };
+        return Err(wrong(mismatch, bytes));
     }
     partial.discard().map_err(Failure::Fatal)?;
-    progress.started(Some(metadata.len()));
+    progress.started(Some(bytes));
     let mut hashed = Fingerprint::default();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -95,7 +100,7 @@ pub(super) fn copy(
         fault::point("fetch-before-write");
         partial.file.write_all_at(piece, hashed.bytes()).map_err(|error| {
             // A copy cannot be continued, so nothing of it is kept.
-            Failure::Fatal(DownloadError::writing(&partial.path, error, 0, Some(metadata.len())))
+            Failure::Fatal(DownloadError::writing(&partial.path, error, 0, Some(bytes)))
         })?;
         fault::point("fetch-after-write");
         hashed.update(piece);

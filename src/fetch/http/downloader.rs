@@ -115,11 +115,7 @@ impl Downloader {
         progress: &dyn Progress,
         partial: &mut Option<Partial>,
     ) -> Result<Found, Failure> {
-        let source = Source::of(url).map_err(Failure::NextUrl)?;
-        if source == Source::Remote && self.options.offline {
-            let (target, url) = (target.to_path_buf(), url.to_owned());
-            return Err(Failure::NextUrl(DownloadError::Offline { target, url }));
-        }
+        let source = self.source(url, target).map_err(Failure::NextUrl)?;
         let partial = match partial {
             Some(partial) => partial,
             None => partial.insert(Partial::open(target).map_err(Failure::Fatal)?),
@@ -133,7 +129,21 @@ impl Downloader {
         }
     }
 
-    fn http(&self) -> Result<&Http, DownloadError> {
+    /// What a URL means, if it may be used.
+    pub(super) fn source(&self, url: &str, target: &Path) -> Result<Source, DownloadError> {
+        let source = Source::of(url)?;
+        if source == Source::Remote && self.options.offline {
+            let (target, url) = (target.to_path_buf(), url.to_owned());
+            return Err(DownloadError::Offline { target, url });
+        }
+        Ok(source)
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) fn http(&self) -> Result<&Http, DownloadError> {
         if let Some(http) = self.http.get() {
             return Ok(http);
         }

@@ -101,6 +101,14 @@ pub enum DownloadError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Parts of a file cannot be had, or not reliably: there the way is the whole file.
+    #[error("{url}: parts of this file cannot be fetched: {reason}")]
+    NoParts {
+        /// Where.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
     /// More than there should be.
     #[error("{url}: the body is longer than the {limit_bytes} bytes {limit}: cut off")]
     TooLong {
@@ -184,6 +192,7 @@ impl DownloadError {
             | Self::Tls { .. }
             | Self::Redirect { .. }
             | Self::Protocol { .. }
+            | Self::NoParts { .. }
             | Self::TooLong { .. }
             | Self::Client { .. } => true,
             Self::NoUrl { .. }

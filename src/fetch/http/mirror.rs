@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::backoff;
 use super::error::DownloadError;
 use super::failure::Failure;
 use super::partial::Partial;
+use super::retry::{Held, Retries};
 use super::round::Round;
 use crate::fetch::{Found, Mismatch};
 
@@ -16,9 +16,9 @@ const FRESH_STARTS: u32 = 2;
 impl Round<'_> {
     /// The verified file, in `partial`; or why it cannot be had from this URL.
     pub(super) fn fetch(&self, partial: &mut Partial) -> Result<Found, Failure> {
-        let mut retries = 0;
-        let mut best_bytes =
+        let held_bytes =
             if partial.continues(self.url, self.expected) { partial.note.held.bytes() } else { 0 };
+        let mut retries = Retries::new(self.options, self.progress, held_bytes);
         let mut ranges = self.options.ranges.max(1);
         let mut fresh_starts = 0;
         let mut ranges_failed = false;
@@ -35,26 +35,12 @@ impl Round<'_> {
             };
             match failure {
                 Failure::Transient { error, retry_after } => {
-                    let held_bytes = partial.note.held.bytes();
-                    if held_bytes >= best_bytes.saturating_add(self.options.progress_bytes.max(1)) {
-                        best_bytes = held_bytes;
-                        retries = 0;
-                    }
-                    if retries == self.options.retries {
-                        return Err(Failure::NextUrl(DownloadError::GaveUp {
-                            source: Box::new(error),
-                            tries: retries + 1,
-                            held_bytes: partial.resumable_bytes(),
-                        }));
-                    }
-                    let wait = backoff::wait(self.options, retries, retry_after);
-                    retries += 1;
-                    self.progress.retrying(&error.to_string(), wait);
-                    if !backoff::sleep(wait, self.progress) {
-                        let held_bytes = partial.resumable_bytes();
-                        let target = partial.target.clone();
-                        return Err(Failure::Fatal(DownloadError::Stopped { target, held_bytes }));
-                    }
+                    let held = Held {
+                        target: &partial.target,
+                        bytes: partial.note.held.bytes(),
+                        resumable_bytes: partial.resumable_bytes(),
+                    };
+                    retries.wait(error, retry_after, held)?;
                 }
                 // Only several ranges fail like that, so it happens once.
                 Failure::OneStream(error) if ranges > 1 => {

@@ -29,15 +29,18 @@ mod options;
 mod partial;
 mod progress;
 mod redirect;
+mod remote;
+mod retry;
 mod round;
 mod status;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use downloader::{Downloader, Fetched, Request};
 pub use error::DownloadError;
 pub use options::Options;
 pub(super) use partial::partial_path;
 pub use progress::{Progress, Silent, watch};
+pub(super) use remote::RemoteFile;
 pub use status::{Class, class};

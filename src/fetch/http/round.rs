@@ -88,7 +88,7 @@ impl Round<'_> {
     fn resume(&self, partial: &mut Partial) -> Result<(Option<Response>, bool), Failure> {
         let note = &partial.note;
         let limit = note.total_bytes.unwrap_or(u64::MAX);
-        let (Some(gap), Some(validator)) = (note.held.gap(0, limit), note.validator.clone()) else {
+        let (Some(gap), validator @ Some(_)) = (note.held.gap(0, limit), note.validator.clone()) else {
             // Everything was there when the last run ended; only the rename is missing.
             return Ok((None, false));
         };
@@ -216,7 +216,8 @@ impl Worker<'_> {
         let Some(validator) = self.validator else { return Ok(()) };
         while let (Some(total), Some(claim)) = (board.total_bytes(), board.claim(self.step, helper)) {
             let Range { start, end } = claim.range();
-            let part = Part { range: start..end, total_bytes: Some(total), validator: validator.clone() };
+            let part =
+                Part { range: start..end, total_bytes: Some(total), validator: Some(validator.clone()) };
             let round = &self.round;
             let (mut response, answer) =
                 round.http.ask(round.url, Some(&part), round.expected, round.options)?;

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use crate::fault;
 
 /// What streams read at a time.
-const BUFFER_BYTES: usize = 256 << 10;
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
 
 /// Where all streams of a round go.
 #[derive(Clone, Copy)]
@@ -62,11 +62,11 @@ impl Sink<'_> {
             let count = match body.read(buffer.get_mut(..room).unwrap_or_default()) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.broken(range.start, end, &root_cause(&error))),
+                Err(error) => return Err(broken(self.url, range.start, end, &root_cause(&error))),
             };
             if count == 0 {
                 if end.is_some() {
-                    return Err(self.broken(range.start, end, "the body ended early"));
+                    return Err(broken(self.url, range.start, end, "the body ended early"));
                 }
                 self.board.ends_at(range.start);
                 return Ok(());
@@ -81,13 +81,8 @@ impl Sink<'_> {
             fault::point("fetch-after-write");
             claim.advance(count as u64);
             self.progress.advanced(count as u64);
-            if let Some((bytes_per_s, window_s)) = pace.too_slow(count as u64) {
-                return Err(Failure::transient(DownloadError::TooSlow {
-                    url: self.url.to_owned(),
-                    bytes_per_s,
-                    window_s,
-                    limit_bytes_per_s: self.options.low_speed_bytes_per_s,
-                }));
+            if let Some(speed) = pace.too_slow(count as u64) {
+                return Err(too_slow(self.url, speed, self.options));
             }
         }
     }
@@ -113,22 +108,29 @@ impl Sink<'_> {
             _ => Ok(()),
         }
     }
+}
 
-    fn broken(&self, at: u64, end: Option<u64>, reason: &str) -> Failure {
-        let what = match end {
-            Some(end) => format!("the connection broke at byte {at} of {end}"),
-            None => format!("the connection broke at byte {at}"),
-        };
-        Failure::transient(DownloadError::Transport {
-            url: self.url.to_owned(),
-            what,
-            reason: reason.to_owned(),
-        })
-    }
+/// A connection that broke before byte `at`, where the body should go on to `end`.
+pub(super) fn broken(url: &str, at: u64, end: Option<u64>, reason: &str) -> Failure {
+    let what = match end {
+        Some(end) => format!("the connection broke at byte {at} of {end}"),
+        None => format!("the connection broke at byte {at}"),
+    };
+    Failure::transient(DownloadError::Transport { url: url.to_owned(), what, reason: reason.to_owned() })
+}
+
+/// A speed, and over how many seconds, that is less than the lowest.
+pub(super) fn too_slow(url: &str, (bytes_per_s, window_s): (u64, f64), options: &Options) -> Failure {
+    Failure::transient(DownloadError::TooSlow {
+        url: url.to_owned(),
+        bytes_per_s,
+        window_s,
+        limit_bytes_per_s: options.low_speed_bytes_per_s,
+    })
 }
 
 /// Measures the speed over windows of a fixed length.
-struct Pace {
+pub(super) struct Pace {
     limit_bytes_per_s: u64,
     window: Duration,
     since: Instant,
@@ -136,7 +138,7 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
         Self {
             limit_bytes_per_s: options.low_speed_bytes_per_s,
             window: options.low_speed_window,
@@ -146,7 +148,7 @@ impl Pace {
     }
 
     /// Counts; at the end of a window, says the speed in bytes a second and the window's length in seconds if it was too slow.
-    fn too_slow(&mut self, bytes: u64) -> Option<(u64, f64)> {
+    pub(super) fn too_slow(&mut self, bytes: u64) -> Option<(u64, f64)> {
         self.bytes += bytes;
         let elapsed = self.since.elapsed();
         if elapsed < self.window {

@@ -6,7 +6,7 @@
 //! Reference: APPNOTE.TXT of PKWARE, sections 4.3 and 4.4.
 
 use super::error::Fault;
-use super::input::Input;
+use super::input::ReadAt;
 use super::sink::ReadError;
 use super::{Limits, hint};
 use crate::fetch::unpack::Format;
@@ -107,7 +107,7 @@ struct End {
 }
 
 /// Reads the directory.
-pub(super) fn read(input: &Input, limits: &Limits) -> Result<Directory, ReadError> {
+pub(super) fn read(input: &dyn ReadAt, limits: &Limits) -> Result<Directory, ReadError> {
     let End { members, start, bytes, end } = end(input)?;
     match start.checked_add(bytes) {
         Some(found) if found == end => {}
@@ -159,7 +159,7 @@ fn records(mut directory: &[u8], members: u64) -> Result<Vec<Record>, Fault> {
 }
 
 /// Finds the end record: the one whose comment ends where the file ends.
-fn end(input: &Input) -> Result<End, ReadError> {
+fn end(input: &dyn ReadAt) -> Result<End, ReadError> {
     let tail_bytes = input.bytes().min(END_BYTES as u64 + COMMENT_LIMIT_BYTES);
     let tail_start = input.bytes() - tail_bytes;
     // At most 65,557 bytes.
@@ -202,7 +202,7 @@ fn end(input: &Input) -> Result<End, ReadError> {
 }
 
 /// The end record of archives with more than 65,534 members or 4 GiB, which stands before the other one.
-fn end64(input: &Input, end: u64) -> Result<End, ReadError> {
+fn end64(input: &dyn ReadAt, end: u64) -> Result<End, ReadError> {
     let no_record = || damaged("its 64-bit end record is missing");
     let place = end.checked_sub(LOCATOR_BYTES).ok_or_else(no_record)?;
     let locator = input.at(place, LOCATOR_BYTES as usize)?.ok_or_else(no_record)?;
@@ -228,8 +228,13 @@ fn end64(input: &Input, end: u64) -> Result<End, ReadError> {
     Ok(End { members: members.1, start: fields.u64(48)?, bytes: fields.u64(40)?, end: start64 })
 }
 
+/// What a local header needs at least, extra fields not counted.
+pub(super) fn local_bytes(name: &[u8]) -> u64 {
+    LOCAL_BYTES as u64 + name.len() as u64
+}
+
 /// Reads the local header at `start`.
-pub(super) fn local(input: &Input, start: u64, member: &str) -> Result<Local, ReadError> {
+pub(super) fn local(input: &dyn ReadAt, start: u64, member: &str) -> Result<Local, ReadError> {
     let missing = || damaged(format!("there is no member `{member}` where its directory says"));
     let header = input.at(start, LOCAL_BYTES)?.ok_or_else(missing)?;
     let fields = Fields(&header);

@@ -15,7 +15,7 @@ mod sink;
 mod staging;
 mod tar;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod zip;
 
 use std::fmt;
@@ -24,11 +24,14 @@ use std::io;
 use std::path::Path;
 
 pub use error::{Danger, Fault, UnpackError};
+pub(super) use input::ReadAt;
 pub use members::{Ignored, Members, Rule};
 pub use sink::Progress;
+pub(super) use sink::ReadError;
+pub(super) use zip::Outline;
 
 use self::input::Input;
-use self::sink::{ReadError, Sink};
+use self::sink::Sink;
 use self::staging::Staging;
 use super::Found;
 use super::space;
@@ -167,7 +170,7 @@ pub fn unpack(job: &Job<'_>, progress: Progress<'_>) -> Result<Unpacked, UnpackE
 }
 
 /// What a file that is not the expected archive looks like, as the end of a sentence.
-fn hint(input: &Input) -> io::Result<&'static str> {
+fn hint(input: &dyn ReadAt) -> io::Result<&'static str> {
     let count = usize::try_from(input.bytes()).unwrap_or(usize::MAX).min(512);
     let start = input.at(0, count)?.unwrap_or_default();
     let text = start.trim_ascii_start();

@@ -20,7 +20,7 @@ use crate::fsio;
 pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
 
 /// What can go wrong while the bytes of a member are read.
-pub(super) enum ReadError {
+pub(in crate::fetch) enum ReadError {
     /// The device, not the archive.
     Io(io::Error),
     /// The archive.

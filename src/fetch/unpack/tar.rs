@@ -7,7 +7,7 @@ use std::rc::Rc;
 use ::tar::{Archive, EntryType};
 
 use super::error::{Fault, UnpackError};
-use super::input::Input;
+use super::input::{Cursor, ReadAt};
 use super::members::{Ignored, Kind, Members, Selector};
 use super::sink::{ReadError, Sink};
 use super::{Format, Limits, hint, names};
@@ -28,12 +28,12 @@ struct Watch {
 }
 
 /// A reader that counts what the library reads.
-struct Watched {
-    inner: BufReader<Input>,
+struct Watched<'a> {
+    inner: BufReader<Cursor<'a>>,
     watch: Rc<Watch>,
 }
 
-impl Read for Watched {
+impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let allowance = usize::try_from(self.watch.allowance.get()).unwrap_or(usize::MAX);
         if allowance == 0 && !buffer.is_empty() {
@@ -50,7 +50,7 @@ impl Read for Watched {
     }
 }
 
-impl Seek for Watched {
+impl Seek for Watched<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match to {
             // Keeps what is in the buffer.
@@ -65,13 +65,13 @@ impl Seek for Watched {
 
 /// Unpacks the wanted members one after the other; returns what was left out.
 pub(super) fn unpack(
-    input: &Input,
+    input: &dyn ReadAt,
     members: &Members,
     limits: &Limits,
     sink: &Sink<'_>,
 ) -> Result<Ignored, UnpackError> {
     let watch = Rc::new(Watch::default());
-    let inner = BufReader::with_capacity(READ_BYTES, input.clone());
+    let inner = BufReader::with_capacity(READ_BYTES, Cursor::new(input));
     let mut archive = Archive::new(Watched { inner, watch: Rc::clone(&watch) });
     let mut selector = Selector::new(members, limits);
     let mut buffer = vec![0; READ_BYTES];
@@ -118,7 +118,7 @@ fn read(entry: &mut impl Read, buffer: &mut [u8], watch: &Watch, name: &[u8]) ->
 }
 
 /// What an error of the library means that came up while it looked for the next member.
-fn of_header(error: io::Error, is_first: bool, watch: &Watch, input: &Input) -> ReadError {
+fn of_header(error: io::Error, is_first: bool, watch: &Watch, input: &dyn ReadAt) -> ReadError {
     if error.raw_os_error().is_some() {
         return ReadError::Io(error);
     }

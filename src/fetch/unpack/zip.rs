@@ -1,16 +1,17 @@
 //! Zip: everything is checked before anything is written, then members are unpacked in parallel.
 
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::sync::Arc;
 
 use ::zip::ZipArchive;
-use ::zip::read::{ArchiveOffset, Config, ZipArchiveMetadata, ZipFileEntry, ZipReadOptions};
+use ::zip::read::{ArchiveOffset, Config, ZipArchiveMetadata, ZipFile, ZipFileEntry, ZipReadOptions};
 use ::zip::result::ZipError;
 use rayon::prelude::*;
 
 use super::Limits;
 use super::error::{Fault, UnpackError};
-use super::input::Input;
+use super::input::{Cursor, ReadAt};
 use super::layout::{self, Directory, FLAG_DESCRIPTOR, FLAGS_ENCRYPTED, Local, Record};
 use super::members::{Ignored, Kind, Members, Selector};
 use super::names;
@@ -31,14 +32,134 @@ const TYPE_FILE: u32 = 0o100_000;
 const TYPE_FOLDER: u32 = 0o040_000;
 const TYPE_LINK: u32 = 0o120_000;
 
-/// A member to be unpacked.
-struct Wanted {
+/// A member that is wanted, as the directory tells of it.
+pub(in crate::fetch) struct Selected {
+    index: usize,
+    into: String,
+    /// Where its local header begins, and the least that it and the data need.
+    start: u64,
+    least_bytes: u64,
+    bytes: u64,
+}
+
+impl Selected {
+    /// The size of the file it becomes.
+    pub(in crate::fetch) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// A member to be unpacked: its local header agrees with the directory.
+pub(in crate::fetch) struct Wanted {
     index: usize,
     member: String,
     into: String,
     bytes: u64,
     /// Where its local header begins and its data end.
     extent: (u64, u64),
+}
+
+impl Wanted {
+    /// Where it lies, its local header included.
+    pub(in crate::fetch) fn extent(&self) -> Range<u64> {
+        self.extent.0..self.extent.1
+    }
+}
+
+/// The directory of an archive whose structure is sound. What stands before the directory has not been looked at.
+pub(in crate::fetch) struct Outline {
+    metadata: Arc<ZipArchiveMetadata>,
+    directory: Directory,
+    selected: Vec<Selected>,
+}
+
+impl Outline {
+    /// Reads the directory and decides about each member.
+    pub(in crate::fetch) fn new(
+        input: &dyn ReadAt,
+        members: &Members,
+        limits: &Limits,
+    ) -> Result<Self, ReadError> {
+        let mut selector = Selector::new(members, limits);
+        let outline = Self::read(input, &mut selector, limits)?;
+        selector.finish()?;
+        Ok(outline)
+    }
+
+    fn read(input: &dyn ReadAt, selector: &mut Selector<'_>, limits: &Limits) -> Result<Self, ReadError> {
+        let directory = layout::read(input, limits)?;
+        // The offset is given, so that the library does not go looking for another one.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let reader = BufReader::with_capacity(READ_BYTES, Cursor::new(input));
+        let archive = ZipArchive::with_config(config, reader).map_err(of_library)?;
+        let metadata = archive.metadata();
+        check_agreement(&archive, &directory)?;
+        let mut selected = Vec::new();
+        for (index, record) in directory.records.iter().enumerate() {
+            let entry = metadata.entry(index).map_err(of_library)?;
+            let Some(into) = selector.next(&record.name, kind_of(record), entry.size())? else {
+                continue;
+            };
+            check_ratio(&names::shown(&record.name), &entry, limits)?;
+            let least_bytes = layout::local_bytes(&record.name).saturating_add(entry.compressed_size());
+            let (start, bytes) = (entry.header_start(), entry.size());
+            selected.push(Selected { index, into, start, least_bytes, bytes });
+        }
+        Ok(Self { metadata, directory, selected })
+    }
+
+    /// The wanted member that becomes the file `into`.
+    pub(in crate::fetch) fn find(&self, into: &str) -> Option<&Selected> {
+        self.selected.iter().find(|selected| selected.into == into)
+    }
+
+    /// Where a member lies, if what its local header has beyond the directory's knowledge is not longer than `slack_bytes`.
+    pub(in crate::fetch) fn span(&self, selected: &Selected, slack_bytes: u64) -> Range<u64> {
+        let end = selected.start.saturating_add(selected.least_bytes).saturating_add(slack_bytes);
+        // A directory may claim that a member begins behind its end; looking there is what finds that out.
+        selected.start..end.min(self.directory.start).max(selected.start)
+    }
+
+    /// Compares what the directory and the local header say about a member.
+    pub(in crate::fetch) fn check(
+        &self,
+        input: &dyn ReadAt,
+        selected: &Selected,
+    ) -> Result<Wanted, ReadError> {
+        let Selected { index, into, .. } = selected;
+        let entry = self.metadata.entry(*index).map_err(of_library)?;
+        let gone = || Fault::Damaged { detail: format!("there is no entry {index} in its directory") };
+        let record = self.directory.records.get(*index).ok_or_else(gone)?;
+        let member = names::shown(&record.name);
+        let extent = check_headers(input, &member, record, &entry, self.directory.start)?;
+        Ok(Wanted { index: *index, member, into: into.clone(), bytes: entry.size(), extent })
+    }
+
+    /// The data of one member, decompressed and with the right CRC.
+    pub(in crate::fetch) fn contents(
+        &self,
+        input: &dyn ReadAt,
+        wanted: &Wanted,
+    ) -> Result<Vec<u8>, ReadError> {
+        let mut reader = BufReader::with_capacity(READ_BYTES, Cursor::new(input));
+        let mut data = open(&self.metadata, &mut reader, wanted).map_err(of_library)?;
+        let (mut contents, mut buffer) = (Vec::new(), vec![0; COPY_BYTES]);
+        loop {
+            let count = read(&mut data, &mut buffer, wanted)?;
+            let found = contents.len() as u64 + count as u64;
+            let ends_wrong = count == 0 && found < wanted.bytes;
+            if ends_wrong || found > wanted.bytes {
+                let problem =
+                    if ends_wrong { format!("end after {found}") } else { "go on behind that".to_owned() };
+                let member = wanted.member.clone();
+                return Err(Fault::Size { member, expected_bytes: wanted.bytes, problem }.into());
+            }
+            if count == 0 {
+                return Ok(contents);
+            }
+            contents.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        }
+    }
 }
 
 /// What will be unpacked from an archive whose structure is sound.
@@ -51,26 +172,11 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Checks the structure of an archive and decides about each member.
-    pub(super) fn new(input: &Input, members: &Members, limits: &Limits) -> Result<Self, ReadError> {
-        let directory = layout::read(input, limits)?;
-        // The offset is given, so that the library does not go looking for another one.
-        let config = Config { archive_offset: ArchiveOffset::Known(0) };
-        let reader = BufReader::with_capacity(READ_BYTES, input.clone());
-        let archive = ZipArchive::with_config(config, reader).map_err(of_library)?;
-        let metadata = archive.metadata();
-        check_agreement(&archive, &directory)?;
+    pub(super) fn new(input: &dyn ReadAt, members: &Members, limits: &Limits) -> Result<Self, ReadError> {
         let mut selector = Selector::new(members, limits);
-        let mut wanted = Vec::new();
-        for (index, record) in directory.records.iter().enumerate() {
-            let entry = metadata.entry(index).map_err(of_library)?;
-            let Some(into) = selector.next(&record.name, kind_of(record), entry.size())? else {
-                continue;
-            };
-            let member = names::shown(&record.name);
-            check_ratio(&member, &entry, limits)?;
-            let extent = check_headers(input, &member, record, &entry, directory.start)?;
-            wanted.push(Wanted { index, member, into, bytes: entry.size(), extent });
-        }
+        let outline = Outline::read(input, &mut selector, limits)?;
+        let checked = outline.selected.iter().map(|selected| outline.check(input, selected));
+        let mut wanted = checked.collect::<Result<Vec<_>, _>>()?;
         // In the order of the file, so that it is read from front to back.
         wanted.sort_by_key(|member| member.extent);
         if let Some(pair) = wanted.windows(2).find(|pair| matches!(pair, [a, b] if a.extent.1 > b.extent.0)) {
@@ -78,7 +184,7 @@ impl Plan {
             return Err(Fault::Overlap { member: name(1), other: name(0) }.into());
         }
         let ignored = selector.finish()?;
-        Ok(Self { metadata, wanted, ignored, bytes: selector.wanted_bytes() })
+        Ok(Self { metadata: outline.metadata, wanted, ignored, bytes: selector.wanted_bytes() })
     }
 
     /// The bytes that will be written.
@@ -92,18 +198,24 @@ impl Plan {
     }
 
     /// Unpacks everything; the first failure stops all threads.
-    pub(super) fn unpack(&self, input: &Input, sink: &Sink<'_>) -> Result<(), UnpackError> {
-        let tools = || (BufReader::with_capacity(READ_BYTES, input.clone()), vec![0; COPY_BYTES]);
+    pub(super) fn unpack(&self, input: &dyn ReadAt, sink: &Sink<'_>) -> Result<(), UnpackError> {
+        let tools = || (BufReader::with_capacity(READ_BYTES, Cursor::new(input)), vec![0; COPY_BYTES]);
         // A bridge hands members out in order; cutting the list into halves would read the file in several places at once.
         self.wanted.iter().par_bridge().try_for_each_init(tools, |(reader, buffer), wanted| {
-            let entry = self
-                .metadata
-                .entry(wanted.index)
-                .and_then(|entry| entry.with_reader(reader, ZipReadOptions::new()));
-            let mut data = entry.map_err(|error| sink.read_error(of_library(error)))?;
+            let data = open(&self.metadata, reader, wanted);
+            let mut data = data.map_err(|error| sink.read_error(of_library(error)))?;
             sink.write(&wanted.into, wanted.bytes, buffer, |buffer| read(&mut data, buffer, wanted))
         })
     }
+}
+
+/// The data of a member, decompressed while they are read.
+fn open<'r, 'a>(
+    metadata: &'r ZipArchiveMetadata,
+    reader: &'r mut BufReader<Cursor<'a>>,
+    wanted: &Wanted,
+) -> Result<ZipFile<'r, BufReader<Cursor<'a>>>, ZipError> {
+    metadata.entry(wanted.index)?.with_reader(reader, ZipReadOptions::new())
 }
 
 fn read(data: &mut impl Read, buffer: &mut [u8], wanted: &Wanted) -> Result<usize, ReadError> {
@@ -186,7 +298,7 @@ fn check_ratio(member: &str, entry: &ZipFileEntry<'_>, limits: &Limits) -> Resul
 
 /// Compares what the directory and the local header say about a wanted member; returns where the member begins and ends.
 fn check_headers(
-    input: &Input,
+    input: &dyn ReadAt,
     member: &str,
     record: &Record,
     entry: &ZipFileEntry<'_>,

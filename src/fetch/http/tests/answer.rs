@@ -7,7 +7,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn part(start: u64, end: u64, total_bytes: Option<u64>) -> Part {
-    Part { range: start..end, total_bytes, validator: Validator::Etag("\"a\"".to_owned()) }
+    Part { range: start..end, total_bytes, validator: Some(Validator::Etag("\"a\"".to_owned())) }
 }
 
 #[test]

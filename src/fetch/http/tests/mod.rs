@@ -4,7 +4,7 @@ mod case;
 mod crash;
 mod faults;
 mod ranges;
-mod server;
+pub(in crate::fetch) mod server;
 mod sources;
 
 use std::fs;
@@ -16,7 +16,7 @@ use super::*;
 use crate::fetch::{Expected, Fingerprint};
 
 /// Some bytes in which every position is recognisable.
-fn body(bytes: usize) -> Vec<u8> {
+pub(in crate::fetch) fn body(bytes: usize) -> Vec<u8> {
     let mut state = 1u32;
     (0..bytes)
         .map(|_| {
@@ -28,14 +28,14 @@ fn body(bytes: usize) -> Vec<u8> {
 }
 
 /// Everything there is to know about some bytes.
-fn known(bytes: &[u8]) -> Expected {
+pub(in crate::fetch) fn known(bytes: &[u8]) -> Expected {
     let mut fingerprint = Fingerprint::default();
     fingerprint.update(bytes);
     Expected::from(&fingerprint.finish())
 }
 
 /// Hasty, and with time limits that a server can exceed while a test waits. Only for tests about that: a busy machine exceeds them too.
-fn impatient() -> Options {
+pub(in crate::fetch) fn impatient() -> Options {
     Options {
         read_timeout: Duration::from_secs(1),
         low_speed_bytes_per_s: 1000,
@@ -45,7 +45,7 @@ fn impatient() -> Options {
 }
 
 /// Options under which everything that fails does so at once.
-fn hasty() -> Options {
+pub(in crate::fetch) fn hasty() -> Options {
     Options {
         read_timeout: Duration::from_secs(20),
         retries: 2,

@@ -7,10 +7,10 @@ use ::zip::write::SimpleFileOptions;
 use ::zip::{CompressionMethod, ZipWriter};
 
 /// Names and contents, as they lie in the archive.
-pub(super) type Files = Vec<(String, Vec<u8>)>;
+pub(in crate::fetch) type Files = Vec<(String, Vec<u8>)>;
 
 /// Bytes that look like noise but are the same each time.
-pub(super) fn noise(count: usize, seed: u64) -> Vec<u8> {
+pub(in crate::fetch) fn noise(count: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = || {
         state ^= state << 13;
@@ -22,14 +22,14 @@ pub(super) fn noise(count: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Three small images, one of which compresses.
-pub(super) fn images() -> Files {
+pub(in crate::fetch) fn images() -> Files {
     let compressible = b"stripes ".repeat(30);
     let contents = [noise(150, 1), compressible, noise(90, 2)];
     (1..).zip(contents).map(|(n, bytes)| (format!("SET/{n:04}.png"), bytes)).collect()
 }
 
 /// An honest zip: a folder, the files deflated and stored in turns, and litter.
-pub(super) fn honest_zip(files: &Files) -> Vec<u8> {
+pub(in crate::fetch) fn honest_zip(files: &Files) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     zip.add_directory("SET/", SimpleFileOptions::default()).unwrap();
     for (index, (name, bytes)) in files.iter().enumerate() {
@@ -45,7 +45,7 @@ pub(super) fn honest_zip(files: &Files) -> Vec<u8> {
 }
 
 /// A tar member with any name and type; honest otherwise.
-pub(super) fn tar_member(tar: &mut Builder<Vec<u8>>, name: &[u8], kind: EntryType, bytes: &[u8]) {
+pub(in crate::fetch) fn tar_member(tar: &mut Builder<Vec<u8>>, name: &[u8], kind: EntryType, bytes: &[u8]) {
     let mut header = Header::new_gnu();
     header.as_old_mut().name[..name.len()].copy_from_slice(name);
     header.set_entry_type(kind);
@@ -56,7 +56,7 @@ pub(super) fn tar_member(tar: &mut Builder<Vec<u8>>, name: &[u8], kind: EntryTyp
 }
 
 /// An honest tar: a folder, the files, and litter.
-pub(super) fn honest_tar(files: &Files) -> Vec<u8> {
+pub(in crate::fetch) fn honest_tar(files: &Files) -> Vec<u8> {
     let mut tar = Builder::new(Vec::new());
     tar_member(&mut tar, b"SET/", EntryType::Directory, b"");
     for (name, bytes) in files {
@@ -71,25 +71,25 @@ pub(super) fn honest_tar(files: &Files) -> Vec<u8> {
 
 /// A zip member, told to the local header and to the directory separately.
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) name: Vec<u8>,
-    pub(super) local_name: Option<Vec<u8>>,
+pub(in crate::fetch) struct Entry {
+    pub(in crate::fetch) name: Vec<u8>,
+    pub(in crate::fetch) local_name: Option<Vec<u8>>,
     /// As it lies in the archive.
-    pub(super) data: Vec<u8>,
-    pub(super) size: u32,
-    pub(super) local_size: Option<u32>,
-    pub(super) crc32: u32,
-    pub(super) local_crc32: Option<u32>,
-    pub(super) method: u16,
-    pub(super) local_method: Option<u16>,
-    pub(super) flags: u16,
-    pub(super) mode: u32,
+    pub(in crate::fetch) data: Vec<u8>,
+    pub(in crate::fetch) size: u32,
+    pub(in crate::fetch) local_size: Option<u32>,
+    pub(in crate::fetch) crc32: u32,
+    pub(in crate::fetch) local_crc32: Option<u32>,
+    pub(in crate::fetch) method: u16,
+    pub(in crate::fetch) local_method: Option<u16>,
+    pub(in crate::fetch) flags: u16,
+    pub(in crate::fetch) mode: u32,
     /// Added to the place of its local header in the directory, or the index of the member whose place is given instead.
-    pub(super) shares: Option<usize>,
+    pub(in crate::fetch) shares: Option<usize>,
 }
 
 impl Entry {
-    pub(super) fn stored(name: impl AsRef<[u8]>, data: &[u8]) -> Self {
+    pub(in crate::fetch) fn stored(name: impl AsRef<[u8]>, data: &[u8]) -> Self {
         Self {
             name: name.as_ref().to_vec(),
             local_name: None,
@@ -107,7 +107,7 @@ impl Entry {
     }
 
     /// Deflated as one block that is not compressed (RFC 1951, 3.2.4).
-    pub(super) fn deflated(name: impl AsRef<[u8]>, data: &[u8]) -> Self {
+    pub(in crate::fetch) fn deflated(name: impl AsRef<[u8]>, data: &[u8]) -> Self {
         let length = data.len() as u16;
         let block = [&[1], &length.to_le_bytes()[..], &(!length).to_le_bytes(), data].concat();
         Self { data: block, method: 8, ..Self::stored(name, data) }
@@ -115,7 +115,7 @@ impl Entry {
 }
 
 /// The archive of the entries, in order.
-pub(super) fn zip_of(entries: &[Entry]) -> Vec<u8> {
+pub(in crate::fetch) fn zip_of(entries: &[Entry]) -> Vec<u8> {
     let mut file = Vec::new();
     let mut offsets: Vec<u32> = Vec::new();
     for entry in entries {
@@ -171,7 +171,7 @@ pub(super) fn zip_of(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// CRC-32 of ISO 3309, bit by bit.
-pub(super) fn crc32(data: &[u8]) -> u32 {
+pub(in crate::fetch) fn crc32(data: &[u8]) -> u32 {
     !data.iter().fold(u32::MAX, |crc, &byte| {
         (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
     })

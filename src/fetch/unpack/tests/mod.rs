@@ -1,7 +1,7 @@
 //! Archives as they come and as they should not come.
 
-mod archives;
-mod mutation;
+pub(in crate::fetch) mod archives;
+pub(in crate::fetch) mod mutation;
 mod place;
 mod process;
 mod tars;

@@ -9,7 +9,7 @@ use super::place::Place;
 
 /// One change of a file. Places are parts of its length, so that they fit every file.
 #[derive(Clone, Debug)]
-enum Change {
+pub(in crate::fetch) enum Change {
     Flip(f64, u8),
     /// Four bytes as a claim of size, offset or check sum.
     Claim(f64, u32),
@@ -20,7 +20,7 @@ enum Change {
     Copy(f64, f64, usize),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(in crate::fetch) fn change() -> impl Strategy<Value = Change> {
     let place = 0.0..1.0f64;
     let claims = prop_oneof![Just(u32::MAX), Just(u32::MAX - 1), Just(0), Just(1 << 31), any::<u32>()];
     prop_oneof![
@@ -33,7 +33,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn apply(bytes: &mut Vec<u8>, change: &Change) {
+pub(in crate::fetch) fn apply(bytes: &mut Vec<u8>, change: &Change) {
     let at = |place: f64, bytes: &[u8]| (place * bytes.len() as f64) as usize;
     if bytes.is_empty() {
         return;
