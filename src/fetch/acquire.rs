@@ -306,6 +306,7 @@ impl Session<'_> {
             format: match archive.format {
                 Format::Zip => unpack::Format::Zip,
                 Format::Tar => unpack::Format::Tar,
+                Format::TarGz => unpack::Format::TarGz,
             },
             found,
             members: &Members::below(prefix, &[], count),

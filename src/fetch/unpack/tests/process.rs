@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use super::super::{Format, Limits, Members, UnpackError};
-use super::archives::{honest_tar, honest_zip, images, noise};
+use super::archives::{honest, images, noise};
 use super::place::{Place, unpack_at};
 use crate::fetch::store::{self, State};
 
@@ -20,7 +20,8 @@ fn child_process() {
     let Some(root) = std::env::var_os(ROOT) else {
         return;
     };
-    let format = if std::env::var(FORMAT).unwrap() == "tar" { Format::Tar } else { Format::Zip };
+    let format = std::env::var(FORMAT).unwrap();
+    let format = Format::of_name(&format!("archive.{format}")).unwrap();
     let members = Members::below("SET", &[".png"], Some(3));
     let limit: Option<u64> = std::env::var(FILE_LIMIT).ok().map(|limit| limit.parse().unwrap());
     if let Some(limit) = limit {
@@ -59,7 +60,7 @@ fn run_child(root: &Path, format: Format, variable: (&str, &str)) -> ExitStatus 
 #[cfg(debug_assertions)]
 #[test]
 fn killed_at_any_point_it_is_never_half_complete_and_the_next_attempt_succeeds() {
-    for (format, bytes) in [(Format::Zip, honest_zip(&images())), (Format::Tar, honest_tar(&images()))] {
+    for (format, bytes) in honest(&images()) {
         for point in [
             // The note that the folder is not complete, and the marker that it is.
             "fsio.before-rename:1",
@@ -98,7 +99,7 @@ fn killed_at_any_point_it_is_never_half_complete_and_the_next_attempt_succeeds()
 fn a_full_disk_leaves_nothing_but_the_archive() {
     let mut files = images();
     files[1].1 = noise(50_000, 9);
-    for (format, bytes) in [(Format::Zip, honest_zip(&files)), (Format::Tar, honest_tar(&files))] {
+    for (format, bytes) in honest(&files) {
         let place = Place::new();
         fs::write(place.archive(), &bytes).unwrap();
         let before = place.neighbours();
