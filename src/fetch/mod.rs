@@ -8,6 +8,8 @@ mod host;
 pub mod http;
 pub mod lock;
 pub mod pins;
+#[cfg(test)]
+mod small_disk;
 pub mod space;
 pub mod store;
 pub mod unpack;

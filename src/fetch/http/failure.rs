@@ -39,6 +39,8 @@ impl Failure {
     /// What happened to a stream that only helped: all but the gravest just means that helping does not work.
     pub(super) fn of_helper(self) -> Self {
         match self {
+            // Somebody in between would not be honest to the one stream either.
+            Self::NextUrl(error @ DownloadError::Tls { .. }) => Self::NextUrl(error),
             Self::StartOver(error) | Self::NextUrl(error) => Self::OneStream(error),
             other => other,
         }

@@ -3,9 +3,13 @@
 mod case;
 mod crash;
 mod faults;
+mod full;
+mod process;
+mod proxies;
 mod ranges;
 mod server;
 mod sources;
+mod tls;
 
 use std::fs;
 use std::path::Path;
