@@ -1,6 +1,7 @@
 //! The downloader against servers, disks and deaths that misbehave.
 
 mod case;
+mod clocks;
 mod crash;
 mod faults;
 mod full;
