@@ -2,6 +2,8 @@
 
 pub mod acquire;
 pub mod check;
+#[cfg(test)]
+mod clocks;
 mod expected;
 pub mod folder;
 mod host;

@@ -42,7 +42,7 @@ likeness = "bytes"
 evidence = { layout = ["test"] }
 "#;
 
-const FETCHED: &str = "three  fetched: 3 files, verified (published hash of what was fetched)\n";
+pub(crate) const FETCHED: &str = "three  fetched: 3 files, verified (published hash of what was fetched)\n";
 
 fn png(seed: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -52,7 +52,7 @@ fn png(seed: u8) -> Vec<u8> {
     bytes
 }
 
-fn archive() -> Vec<u8> {
+pub(crate) fn archive() -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for number in 1..=3 {
         zip.start_file(format!("three/{number:04}.png"), zip::write::SimpleFileOptions::default()).unwrap();
@@ -68,7 +68,7 @@ fn found(bytes: &[u8]) -> Found {
 }
 
 /// Writes `list.toml`, whose archive is at `url` and has the hashes of `bytes`.
-fn list(place: &Place, url: &str, bytes: &[u8]) {
+pub(crate) fn list(place: &Place, url: &str, bytes: &[u8]) {
     let Found { bytes, sha256, md5 } = found(bytes);
     let list = LIST.replace("URL", url).replace("SHA256", &sha256).replace("MD5", &md5);
     place.write("list.toml", list.replace("BYTES", &bytes.to_string()).as_bytes());
