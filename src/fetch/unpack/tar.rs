@@ -147,7 +147,6 @@ fn stream<R: Skip>(
         let detail = "it has no end mark".to_owned();
         return Err(sink.fault(Fault::Truncated { detail }));
     }
-    drop(entries);
     let ignored = selector.finish().map_err(|fault| sink.fault(fault))?;
     Ok((ignored, archive.into_inner().inner))
 }
