@@ -204,8 +204,10 @@ fn of_equivalence(error: &equivalence::Error) -> ExitCode {
 pub(super) fn of_acquire(error: &AcquireError) -> ExitCode {
     match error {
         AcquireError::Download(error) if error.is_network() => ExitCode::Network,
+        AcquireError::Restore(error) if error.problem.is_network() => ExitCode::Network,
         AcquireError::Lock(LockError::Held { .. } | LockError::MaybeHeld { .. }) => ExitCode::Usage,
         AcquireError::Download(_)
+        | AcquireError::Restore(_)
         | AcquireError::Unpack(_)
         | AcquireError::Store(_)
         | AcquireError::Lock(_)

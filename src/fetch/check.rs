@@ -173,7 +173,8 @@ fn check(
     let recorded = |of: fn(&Record) -> bool| record.is_some_and(of);
     let verdict = Verdict {
         published: trust == Some(Trust::Published) || recorded(|record| record.published),
-        pinned: matches!(trust, Some(Trust::SeenBefore | Trust::FirstSeen)) || recorded(|record| record.pinned),
+        pinned: matches!(trust, Some(Trust::SeenBefore | Trust::FirstSeen))
+            || recorded(|record| record.pinned),
         whole: is_whole,
         since: record.map(|record| record.first_seen.clone()),
         files_known: dataset.known.iter().filter(|facts| facts.pixels_sha256.is_some()).count(),

@@ -101,7 +101,8 @@ impl DataLock {
         Self::take_with(folder, holder, File::try_lock)
     }
 
-    /// What the user should know about this lock: on a file system without locks it is only as good as the lock file.
+    /// What the user should know about this lock: that it was taken over from a process that died, or that the file system has no locks, where it
+    /// is only as good as the lock file.
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
@@ -116,7 +117,14 @@ impl DataLock {
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = StoreError::of(opened, "open", &path)?;
         let note = match try_lock(&file) {
-            Ok(()) => None,
+            // Whoever ends properly empties the file.
+            Ok(()) => read_holder(&file).map(|dead| {
+                format!(
+                    "note: {} ended without tidying up: `{}` is taken over, and what it left is gone on from",
+                    describe(Some(&dead)),
+                    folder.display()
+                )
+            }),
             Err(TryLockError::WouldBlock) => {
                 return Err(LockError::Held {
                     folder: folder.to_path_buf(),
@@ -279,8 +287,13 @@ mod tests {
         let left = File::open(folder.path().join(LOCK_FILE)).unwrap();
         assert_eq!(read_holder(&left).map(|left| left.pid), Some(child.id()), "it died without tidying up");
         let lock = DataLock::take(folder.path(), &holder("esr fetch b")).unwrap();
-        assert_eq!(lock.note(), None);
+        let note = lock.note().unwrap();
+        let dead = format!("process {}", child.id());
+        for part in ["esr fetch from-a-child", &dead, "ended without tidying up", "is taken over"] {
+            assert!(note.contains(part), "{note}");
+        }
         drop(lock);
+        assert_eq!(DataLock::take(folder.path(), &holder("esr fetch b")).unwrap().note(), None);
         assert_eq!(std::fs::read(folder.path().join(LOCK_FILE)).unwrap(), b"");
     }
 

@@ -2,6 +2,8 @@
 
 pub mod acquire;
 pub mod check;
+#[cfg(test)]
+mod clocks;
 mod expected;
 pub mod folder;
 mod host;
@@ -12,6 +14,8 @@ pub mod pins;
 pub mod rate;
 pub mod record;
 pub mod restore;
+#[cfg(test)]
+mod small_disk;
 pub mod space;
 pub mod store;
 pub mod unpack;

@@ -152,12 +152,7 @@ impl Record {
                     }
                 }
                 Err(_) => {
-                    facts.push(FileFacts {
-                        name: file.name.clone(),
-                        bytes,
-                        sha256,
-                        ..FileFacts::default()
-                    });
+                    facts.push(FileFacts { name: file.name.clone(), bytes, sha256, ..FileFacts::default() });
                 }
             }
         }

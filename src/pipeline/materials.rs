@@ -176,10 +176,7 @@ pub fn load_training(
     let packed = |set: &FolderPair| packed(set, data, &place, scale, preparation);
     let train = folders.train.iter().map(packed).collect::<Result<_, _>>()?;
     let valid = vec![packed(&folders.valid)?];
-    Ok(TrainingMaterial {
-        train: Box::new(PackedSets::new(train)),
-        valid: Box::new(PackedSets::new(valid)),
-    })
+    Ok(TrainingMaterial { train: Box::new(PackedSets::new(train)), valid: Box::new(PackedSets::new(valid)) })
 }
 
 /// The packed file of a set, made or brought up to date.

@@ -42,7 +42,7 @@ likeness = "bytes"
 evidence = { layout = ["test"] }
 "#;
 
-const FETCHED: &str = "three  fetched: 3 files, verified (published hash of what was fetched)\n";
+pub(crate) const FETCHED: &str = "three  fetched: 3 files, verified (published hash of what was fetched)\n";
 
 fn png(seed: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -52,7 +52,7 @@ fn png(seed: u8) -> Vec<u8> {
     bytes
 }
 
-fn archive() -> Vec<u8> {
+pub(crate) fn archive() -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for number in 1..=3 {
         zip.start_file(format!("three/{number:04}.png"), zip::write::SimpleFileOptions::default()).unwrap();
@@ -68,7 +68,7 @@ fn found(bytes: &[u8]) -> Found {
 }
 
 /// Writes `list.toml`, whose archive is at `url` and has the hashes of `bytes`.
-fn list(place: &Place, url: &str, bytes: &[u8]) {
+pub(crate) fn list(place: &Place, url: &str, bytes: &[u8]) {
     let Found { bytes, sha256, md5 } = found(bytes);
     let list = LIST.replace("URL", url).replace("SHA256", &sha256).replace("MD5", &md5);
     place.write("list.toml", list.replace("BYTES", &bytes.to_string()).as_bytes());
@@ -211,7 +211,8 @@ fn only_what_is_wrong_is_fetched_again() {
     let fetch = format!("fetch three {given}");
     assert_eq!(place.esr(&fetch).ok(), FETCHED);
     let repair = format!("fetch --repair {given}");
-    let sound = "three  needs no repair: 3 files, verified (published hash of what was fetched, unchanged since 20";
+    let sound =
+        "three  needs no repair: 3 files, verified (published hash of what was fetched, unchanged since 20";
     assert!(place.esr(&repair).ok().starts_with(sound));
     place.write("data/Three/HR/0002.png", &png(9));
     std::fs::remove_file(place.path("data/Three/HR/0003.png")).unwrap();
@@ -219,9 +220,15 @@ fn only_what_is_wrong_is_fetched_again() {
     // Without the archive nothing can be done, and nothing is lost.
     let ran = place.esr("fetch --repair --manifest list.toml --offline");
     assert_eq!((ran.code, ran.stdout.as_str()), (5, ""), "{ran:?}");
-    assert_eq!((place.bytes("data/Three/HR/0001.png"), place.bytes("data/Three/HR/0002.png")), (png(1), png(9)));
+    assert_eq!(
+        (place.bytes("data/Three/HR/0001.png"), place.bytes("data/Three/HR/0002.png")),
+        (png(1), png(9))
+    );
     assert!(place.esr(&repair).ok().starts_with("three  repaired, 2 files fetched again: 3 files, verified"));
-    assert_eq!((place.bytes("data/Three/HR/0002.png"), place.bytes("data/Three/HR/0003.png")), (png(2), png(3)));
+    assert_eq!(
+        (place.bytes("data/Three/HR/0002.png"), place.bytes("data/Three/HR/0003.png")),
+        (png(2), png(3))
+    );
     let after = std::fs::metadata(place.path("data/Three/HR/0001.png")).unwrap().modified().unwrap();
     assert_eq!(after, untouched);
     assert!(place.esr("fetch --verify --manifest list.toml").ok().contains("3 files, verified"));

@@ -13,6 +13,7 @@
 
 mod collapse;
 mod fetch;
+mod fetch_faults;
 mod help;
 mod inspect;
 mod measure;

@@ -46,8 +46,9 @@ fn commands_that_need_no_files_run() {
     let mut ran = 0;
     for command in commands() {
         let words: Vec<&str> = command.split_whitespace().collect();
-        let needs_files =
-            words.iter().any(|word| word.contains('/') || word.contains(".pth") || word.contains(".esrpack") || word.contains("Set5"));
+        let needs_files = words.iter().any(|word| {
+            word.contains('/') || word.contains(".pth") || word.contains(".esrpack") || word.contains("Set5")
+        });
         // Fetching needs a network; only what can be fetched is known without one.
         let needs_data = words.get(1) == Some(&"fetch") && !words.contains(&"--list");
         if words[0] != "esr" || needs_files || needs_data || words.contains(&"submission.zip") {

@@ -72,7 +72,12 @@ impl Verifying<'_> {
         let Some(hr) = self.list.dataset(hr) else { return Ok(None) };
         let (lr_folder, hr_folder) = (self.store.folder(&lr.folder)?, self.store.folder(&hr.folder)?);
         if !matches!(store::state(&hr_folder)?, State::Complete(_) | State::Foreign) {
-            output::result(&format!("{:width$}  not compared with {}, which is not here", "", hr.name, width = lr.name.len()))?;
+            output::result(&format!(
+                "{:width$}  not compared with {}, which is not here",
+                "",
+                hr.name,
+                width = lr.name.len()
+            ))?;
             return Ok(None);
         }
         // Nobody can know better than the published hash how the images were made: where one vouches for them, what they are is only stated.
@@ -83,12 +88,22 @@ impl Verifying<'_> {
         self.screen.stop_if_asked()?;
         match found {
             Ok(finding) => {
-                output::result(&format!("{:width$}  with {}: {finding}", "", hr.name, width = lr.name.len()))?;
+                output::result(&format!(
+                    "{:width$}  with {}: {finding}",
+                    "",
+                    hr.name,
+                    width = lr.name.len()
+                ))?;
                 self.remember(record, finding);
                 Ok(None)
             }
             Err(error) => {
-                output::result(&format!("{:width$}  with {}: NOT SOUND", "", hr.name, width = lr.name.len()))?;
+                output::result(&format!(
+                    "{:width$}  with {}: NOT SOUND",
+                    "",
+                    hr.name,
+                    width = lr.name.len()
+                ))?;
                 Ok(Some(error.to_string()))
             }
         }

@@ -18,7 +18,10 @@ const DEPTH: usize = 2;
 const MAX_FOLDERS: usize = 1000;
 
 /// A dataset that lies unpacked in the folder named by `--from`, if it does: checked and linked to.
-pub(super) fn from_elsewhere(session: &Session<'_>, dataset: &Dataset) -> Option<Result<Outcome, AcquireError>> {
+pub(super) fn from_elsewhere(
+    session: &Session<'_>,
+    dataset: &Dataset,
+) -> Option<Result<Outcome, AcquireError>> {
     let from = session.settings.from.as_ref()?;
     let folder = find(dataset, from)?;
     match take(session, dataset, &folder) {
@@ -102,7 +105,10 @@ fn customary_names(dataset: &Dataset) -> Vec<PathBuf> {
 /// Whether a folder of that name alone may hold anything.
 fn is_anybodys(name: &str) -> bool {
     let scale = name.strip_prefix(['X', 'x']).is_some_and(|digits| digits.parse::<u32>().is_ok());
-    scale || ["HR", "LR", "LR_bicubic"].iter().any(|part| name == *part || name.starts_with(&format!("{part}/")))
+    scale
+        || ["HR", "LR", "LR_bicubic"]
+            .iter()
+            .any(|part| name == *part || name.starts_with(&format!("{part}/")))
 }
 
 /// Makes `link` lead to `folder`. What this program left there unfinished makes room.
@@ -160,7 +166,9 @@ mod tests {
     fn folders_are_found_where_people_have_them() {
         let list = Datasets::built_in().unwrap();
         let dataset = list.dataset("set5-hr").unwrap();
-        for place in ["benchmark/Set5/HR", "Set5/HR", "data/benchmark/Set5/HR", "a/b/benchmark/Set5/HR", "a/b/Set5/HR"] {
+        for place in
+            ["benchmark/Set5/HR", "Set5/HR", "data/benchmark/Set5/HR", "a/b/benchmark/Set5/HR", "a/b/Set5/HR"]
+        {
             let root = tempfile::tempdir().unwrap();
             set5(&root.path().join(place));
             let there = fs::canonicalize(root.path().join(place)).unwrap();

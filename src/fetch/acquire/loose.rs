@@ -26,7 +26,8 @@ impl Session<'_> {
         let files = dataset.loose_files(source);
         let progress = self.watch.task(&dataset.folder);
         progress.started(files.iter().map(|file| file.facts.bytes).sum());
-        let trusts = in_parallel(AT_ONCE, &files, |file| self.loose_file(dataset, file, &staging, &*progress));
+        let trusts =
+            in_parallel(AT_ONCE, &files, |file| self.loose_file(dataset, file, &staging, &*progress));
         let (mut trust, mut bytes) = (Trust::Published, 0);
         for result in trusts {
             let (own, found) = result?;

@@ -23,6 +23,7 @@ use super::http::{DownloadError, Options, Progress};
 use super::lock::LockError;
 use super::pins::PinError;
 use super::record::{Record, RecordError};
+use super::restore::RestoreError;
 use super::space::SpaceError;
 use super::store::{self, State, Store, StoreError};
 use super::unpack::UnpackError;
@@ -93,6 +94,9 @@ pub enum AcquireError {
     /// Its files are not what they should be.
     #[error(transparent)]
     Check(#[from] CheckError),
+    /// Single files could not be fetched again.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// What is known of its files cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -210,8 +214,8 @@ fn adopted(
     watch: &dyn Watch,
 ) -> Result<Outcome, AcquireError> {
     let progress = watch.task(&format!("check {}", dataset.folder));
-    let Checked { mut verdict, files } = check::folder(dataset, folder, record, None, &*progress)
-        .map_err(|error| not_ours(dataset, error))?;
+    let Checked { mut verdict, files } =
+        check::folder(dataset, folder, record, None, &*progress).map_err(|error| not_ours(dataset, error))?;
     if record.is_none() {
         verdict.pinned = !verdict.is_verified();
         let own = Record::new(&dataset.name, &settings.now, &files);

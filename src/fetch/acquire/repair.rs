@@ -9,7 +9,9 @@ use super::{AcquireError, Fate, Outcome, Settings, Watch, not_ours, still_there}
 use crate::fetch::Expected;
 use crate::fetch::check::{self, CheckError, Checked, Verdict};
 use crate::fetch::record::Record;
+use crate::fetch::restore::{self, Lost};
 use crate::fetch::store::{self, State, Store};
+use crate::fetch::unpack;
 use crate::manifest::datasets::{Archive, Dataset, Format, Layout, Source};
 
 /// Files that are fetched one by one at the same time.
@@ -87,12 +89,7 @@ fn look(dataset: &Dataset, store: &Store, watch: &dyn Watch) -> Result<Look, Acq
     }
 }
 
-fn deep(
-    dataset: &Dataset,
-    store: &Store,
-    folder: &Path,
-    watch: &dyn Watch,
-) -> Result<Checked, AcquireError> {
+fn deep(dataset: &Dataset, store: &Store, folder: &Path, watch: &dyn Watch) -> Result<Checked, AcquireError> {
     let record = Record::read(store.root(), &dataset.name)?;
     let progress = watch.task(&format!("check {}", dataset.folder));
     Ok(check::deep(dataset, folder, record.as_ref(), &*progress)?)
@@ -100,20 +97,23 @@ fn deep(
 
 fn mend(session: &Session<'_>, dataset: &Dataset, files: &[String]) -> Result<Repaired, Arc<AcquireError>> {
     let folder = session.store.folder(&dataset.folder).map_err(AcquireError::from)?;
-    if !files.is_empty() {
-        for source in &dataset.sources {
-            match single_files(session, dataset, source, files, &folder) {
-                Ok(true) => {
-                    let verdict = deep(dataset, session.store, &folder, session.watch)?.verdict;
-                    return Ok(Repaired::Files(files.len(), verdict));
-                }
-                Ok(false) => {}
-                Err(error) if session.watch.stopped() => return Err(error.into()),
-                Err(error) => session.watch.note(&format!("note: {}: {error}", dataset.name)),
+    let mut failed = None;
+    for source in dataset.sources.iter().filter(|_| !files.is_empty()) {
+        match single_files(session, dataset, source, files, &folder) {
+            Ok(true) => {
+                let verdict = deep(dataset, session.store, &folder, session.watch)?.verdict;
+                return Ok(Repaired::Files(files.len(), verdict));
             }
+            Ok(false) => {}
+            Err(error) if session.watch.stopped() => return Err(error.into()),
+            Err(error) => failed = failed.or(Some(error)),
         }
     }
-    whole(session, dataset, &folder)
+    match failed {
+        // What kept a few files from coming would keep all of them from coming.
+        Some(error) => Err(error.into()),
+        None => whole(session, dataset, &folder),
+    }
 }
 
 /// Fetches only these files; `false` where this source does not allow it.
@@ -131,8 +131,10 @@ fn single_files(
         Layout::Archive { .. } => Ok(false),
         Layout::Loose { .. } | Layout::Listed { .. } => {
             let progress = session.watch.task(&dataset.folder);
-            let wanted: Vec<_> = dataset.loose_files(source).into_iter().filter(|file| files.contains(&file.name)).collect();
-            let results = in_parallel(AT_ONCE, &wanted, |file| session.loose_file(dataset, file, folder, &*progress));
+            let wanted: Vec<_> =
+                dataset.loose_files(source).into_iter().filter(|file| files.contains(&file.name)).collect();
+            let results =
+                in_parallel(AT_ONCE, &wanted, |file| session.loose_file(dataset, file, folder, &*progress));
             results.into_iter().collect::<Result<Vec<_>, _>>()?;
             Ok(true)
         }
@@ -159,8 +161,20 @@ fn members(
     if wanted.len() < files.len() || wanted.iter().any(|(_, expected)| expected.has_no_hash()) {
         return Ok(false);
     }
-    let _ = (archive, prefix, folder);
-    Ok(false)
+    // An archive on this machine is as good as any: what comes out of it has to have its hash.
+    let here = session.local(archive)?.map(|path| path.display().to_string());
+    let urls: Vec<String> = here.into_iter().chain(archive.urls.iter().cloned()).collect();
+    let place = restore::Archive { urls: &urls, bytes: archive.bytes, format: unpack::Format::Zip, prefix };
+    let lost: Vec<Lost<'_>> = wanted.iter().map(|(name, expected)| Lost { name, expected }).collect();
+    let progress = session.watch.task(&format!("repair {}", dataset.folder));
+    match restore::restore(&place, &lost, folder, &session.downloader, &*progress) {
+        Ok(_) => Ok(true),
+        Err(error) if error.problem.archive_may_help() => {
+            session.watch.note(&format!("note: {}: {error}", dataset.name));
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Fetches all of it again. The archive comes first: until it is here, what is right stays usable.

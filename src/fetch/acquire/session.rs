@@ -244,6 +244,7 @@ fn form(format: Format) -> unpack::Format {
     match format {
         Format::Zip => unpack::Format::Zip,
         Format::Tar => unpack::Format::Tar,
+        Format::TarGz => unpack::Format::TarGz,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::fetch::Mismatch;
+use crate::fetch::{Mismatch, space};
 use crate::fsio;
 
 /// A download that did not end with the right file in its place.
@@ -85,6 +85,16 @@ pub enum DownloadError {
         /// What TLS said.
         reason: String,
     },
+    /// The proxy that the environment names does not do its work.
+    #[error("{url}: the proxy {proxy} {reason}: check http_proxy, https_proxy, all_proxy and no_proxy")]
+    Proxy {
+        /// Where to.
+        url: String,
+        /// The proxy, without name and password.
+        proxy: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A chain of redirects that is not followed.
     #[error("{url}: {reason}")]
     Redirect {
@@ -131,8 +141,8 @@ pub enum DownloadError {
     },
     /// The disk (or a quota, or a limit of the file's size) is full.
     #[error(
-        "no room for `{partial}`: {reason}; {held_bytes} bytes are kept, {} missing: make room and run the same command again",
-        missing(*.missing_bytes)
+        "no room for `{partial}`: {reason}; {held_bytes} bytes are kept, {} missing, {} free: make room and run the same command again",
+        counted(*.missing_bytes), counted(*.free_bytes)
     )]
     NoRoom {
         /// The file that could not grow.
@@ -143,6 +153,8 @@ pub enum DownloadError {
         held_bytes: u64,
         /// What is not, if the size is known.
         missing_bytes: Option<u64>,
+        /// What the file system still takes, if it says so; a quota or a limit of the file's size may be lower.
+        free_bytes: Option<u64>,
     },
     /// Another process fetches the same file.
     #[error("`{partial}` is being written by another process: wait for it, or stop it")]
@@ -190,6 +202,7 @@ impl DownloadError {
             | Self::Transport { .. }
             | Self::TooSlow { .. }
             | Self::Tls { .. }
+            | Self::Proxy { .. }
             | Self::Redirect { .. }
             | Self::Protocol { .. }
             | Self::NoParts { .. }
@@ -222,13 +235,14 @@ impl DownloadError {
                 reason: source,
                 held_bytes,
                 missing_bytes: total_bytes.map(|total| total.saturating_sub(held_bytes)),
+                free_bytes: space::free_bytes(partial).ok(),
             };
         }
         Self::File(fsio::Error::Io { action: "write", path: partial.to_path_buf(), source })
     }
 }
 
-fn missing(bytes: Option<u64>) -> String {
+fn counted(bytes: Option<u64>) -> String {
     bytes.map_or_else(|| "an unknown number".to_owned(), |bytes| format!("{bytes} bytes"))
 }
 

@@ -36,6 +36,15 @@ impl Failure {
         }
     }
 
+    /// Corrects what a failure says is kept: on a full disk, the note that says so may have taken the place of some of it.
+    pub(super) fn with_held(mut self, bytes: u64) -> Self {
+        if let Self::Fatal(DownloadError::NoRoom { held_bytes, missing_bytes, .. }) = &mut self {
+            *missing_bytes = missing_bytes.map(|missing| (missing + *held_bytes).saturating_sub(bytes));
+            *held_bytes = bytes;
+        }
+        self
+    }
+
     /// What happened to a stream that only helped: all but the gravest just means that helping does not work.
     pub(super) fn of_helper(self) -> Self {
         match self {

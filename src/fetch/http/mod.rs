@@ -8,7 +8,7 @@
 //! What fails is sorted four ways:
 //! * *transient* (a broken connection, a stall, 429, most 5xx; see [`Class`]): tried again on the same URL, with growing,
 //!   jittered waits, and the count of tries starts anew whenever enough new bytes arrived;
-//! * *of this URL* (404, a wrong range, an encoding nobody asked for, wrong content): the next URL is tried;
+//! * *of this URL* (404, a wrong range, an encoding nobody asked for, wrong content, a proxy that wants a login): the next URL is tried;
 //! * *of what is held* (the file changed, or the resumed whole has the wrong hash): once more from zero;
 //! * *fatal* (a TLS handshake or certificate, a full disk, a signal): nothing else is tried. Certificates are fatal for the
 //!   whole call because the next URL may be plain http, and to fall back to that is what an attacker would like.
@@ -28,6 +28,7 @@ mod mirror;
 mod options;
 mod partial;
 mod progress;
+mod proxy;
 mod redirect;
 mod remote;
 mod retry;

@@ -59,7 +59,7 @@ impl Round<'_> {
             }
             outcome => {
                 let saved = partial.save();
-                outcome?;
+                outcome.map_err(|failure| failure.with_held(partial.resumable_bytes()))?;
                 saved.map_err(Failure::Fatal)?;
                 // Every stream ended well and yet something is missing: only helpers that were turned away leave that.
                 Err(Failure::OneStream(DownloadError::Protocol {

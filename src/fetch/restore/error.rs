@@ -108,6 +108,7 @@ impl Problem {
                 | DownloadError::Transport { .. }
                 | DownloadError::TooSlow { .. }
                 | DownloadError::Tls { .. }
+                | DownloadError::Proxy { .. }
                 | DownloadError::NoRoom { .. }
                 | DownloadError::Busy { .. }
                 | DownloadError::Stopped { .. }

@@ -22,11 +22,14 @@ pub enum UnpackError {
     Space(#[from] SpaceError),
     /// The disk was full, or a quota or file size limit was reached, while writing.
     #[error(
-        "no room for `{path}`: {source}; what was written has been removed, the archive is kept: make room and try again"
+        "no room for `{path}`: {source} ({} free); what was written has been removed, the archive is kept: make room and try again",
+        free(*.free_bytes)
     )]
     NoSpace {
         /// The file that could not be written.
         path: PathBuf,
+        /// What the file system still took, if it said so; a quota or a limit of the file's size may have been lower.
+        free_bytes: Option<u64>,
         /// What the operating system said.
         source: io::Error,
     },
@@ -47,6 +50,10 @@ pub enum UnpackError {
         #[source]
         fault: Fault,
     },
+}
+
+fn free(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "an unknown number of bytes".to_owned(), |bytes| format!("{bytes} bytes"))
 }
 
 /// What is wrong with an archive.

@@ -1,12 +1,13 @@
-//! Unpacks zip and tar archives without trusting them.
+//! Unpacks zip, tar and tar.gz archives without trusting them.
 //!
 //! An archive is unpacked into a folder beside the target, which is moved into place when everything is on the disk; a completion marker comes last.
 //! So the target is absent, incomplete and known to be so, or exactly what the archive holds. Nothing is ever written elsewhere.
 //!
 //! Names that lead elsewhere, links and devices are errors wherever they are in the archive, and so are contradictions that programs read in
-//! different ways. Zip data are checked against their CRC-32; tar has none, so only the hash of the whole archive vouches for it.
+//! different ways. Zip data are checked against their CRC-32, tar.gz as a whole; tar has none, so only the hash of the whole archive vouches for it.
 
 mod error;
+mod gzip;
 mod input;
 mod layout;
 mod members;
@@ -45,13 +46,15 @@ pub enum Format {
     Zip,
     /// Tar, not compressed.
     Tar,
+    /// Tar, compressed as a whole by gzip.
+    TarGz,
 }
 
 impl Format {
     /// The format that the end of a file name stands for.
     pub fn of_name(name: &str) -> Option<Self> {
         let name = name.to_ascii_lowercase();
-        [(".zip", Self::Zip), (".tar", Self::Tar)]
+        [(".zip", Self::Zip), (".tar", Self::Tar), (".tar.gz", Self::TarGz), (".tgz", Self::TarGz)]
             .into_iter()
             .find_map(|(ending, format)| name.ends_with(ending).then_some(format))
     }
@@ -62,6 +65,7 @@ impl fmt::Display for Format {
         f.write_str(match self {
             Self::Zip => "zip",
             Self::Tar => "tar",
+            Self::TarGz => "tar.gz",
         })
     }
 }
@@ -69,13 +73,13 @@ impl fmt::Display for Format {
 /// What is accepted at most. More is taken for an attack or an accident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The sizes of all wanted members together.
+    /// The sizes of all wanted members together; for tar.gz, of everything in it, because all of it has to be decompressed.
     pub total_bytes: u64,
     /// The size of one wanted member.
     pub member_bytes: u64,
     /// The number of members, wanted or not.
     pub members: u64,
-    /// How many times larger a zip member may become, from 1 MiB on.
+    /// How many times larger a zip member, or a tar.gz as a whole, may become, from 1 MiB on.
     pub ratio: u64,
     /// The length of a name.
     pub name_bytes: u64,
@@ -94,6 +98,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// Small files of one value may be compressed more than the limit of the ratio without doing harm.
+const RATIO_FREE_BYTES: u64 = 1 << 20;
 
 /// An archive and what to do with it.
 #[derive(Clone, Copy, Debug)]
@@ -156,11 +163,20 @@ pub fn unpack(job: &Job<'_>, progress: Progress<'_>) -> Result<Unpacked, UnpackE
             plan.unpack(&input, &sink)?;
             (staging, sink, plan.ignored())
         }
-        Format::Tar => {
+        Format::Tar | Format::TarGz => {
             // What is wanted may be less, but is only known at the end.
-            space::require(job.target, input.bytes().min(job.limits.total_bytes))?;
+            let bytes = match job.format {
+                Format::TarGz => {
+                    fsio::io_context(gzip::about_bytes(&input, job.limits), "read", job.archive)?
+                }
+                _ => input.bytes(),
+            };
+            space::require(job.target, bytes.min(job.limits.total_bytes))?;
             let (staging, sink) = place()?;
-            let ignored = tar::unpack(&input, job.members, job.limits, &sink)?;
+            let ignored = match job.format {
+                Format::TarGz => tar::unpack_gzip(&input, job.members, job.limits, &sink)?,
+                _ => tar::unpack(&input, job.members, job.limits, &sink)?,
+            };
             (staging, sink, ignored)
         }
     };

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use super::error::{Fault, UnpackError};
 use crate::fault;
+use crate::fetch::space;
 use crate::fetch::store::StoreError;
 use crate::fsio;
 
@@ -182,7 +183,8 @@ fn write_error(source: io::Error, action: &'static str, path: &Path) -> UnpackEr
     use io::ErrorKind as K;
     match source.kind() {
         K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
-            UnpackError::NoSpace { path: path.to_path_buf(), source }
+            let free_bytes = space::free_bytes(path).ok();
+            UnpackError::NoSpace { path: path.to_path_buf(), free_bytes, source }
         }
         K::PermissionDenied | K::ReadOnlyFilesystem => {
             StoreError::ReadOnly { action, path: path.to_path_buf(), source }.into()

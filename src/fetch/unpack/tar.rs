@@ -1,4 +1,4 @@
-//! Tar: streamed from front to back, because there is no directory to look at first.
+//! Tar, plain or under gzip: streamed from front to back, because there is no directory to look at first.
 
 use std::cell::Cell;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -7,6 +7,7 @@ use std::rc::Rc;
 use ::tar::{Archive, EntryType};
 
 use super::error::{Fault, UnpackError};
+use super::gzip::{self, Gunzip};
 use super::input::{Cursor, ReadAt};
 use super::members::{Ignored, Kind, Members, Selector};
 use super::sink::{ReadError, Sink};
@@ -27,13 +28,34 @@ struct Watch {
     at_end: Cell<bool>,
 }
 
+/// A reader that passes over what nobody wants.
+trait Skip: Read {
+    /// Passes over so many bytes; returns the position after them.
+    fn skip(&mut self, bytes: u64) -> io::Result<u64>;
+}
+
+impl Skip for BufReader<Cursor<'_>> {
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        let offset = i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // Unlike the plain way, this keeps what is in the buffer.
+        self.seek_relative(offset)?;
+        self.stream_position()
+    }
+}
+
+impl Skip for Gunzip<'_> {
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        Self::skip(self, bytes)
+    }
+}
+
 /// A reader that counts what the library reads.
-struct Watched<'a> {
-    inner: BufReader<Cursor<'a>>,
+struct Watched<R> {
+    inner: R,
     watch: Rc<Watch>,
 }
 
-impl Read for Watched<'_> {
+impl<R: Skip> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let allowance = usize::try_from(self.watch.allowance.get()).unwrap_or(usize::MAX);
         if allowance == 0 && !buffer.is_empty() {
@@ -50,29 +72,53 @@ impl Read for Watched<'_> {
     }
 }
 
-impl Seek for Watched<'_> {
+impl<R: Skip> Seek for Watched<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         match to {
-            // Keeps what is in the buffer.
-            SeekFrom::Current(offset) => {
-                self.inner.seek_relative(offset)?;
-                self.inner.stream_position()
-            }
-            other => self.inner.seek(other),
+            // The library only ever passes over something.
+            SeekFrom::Current(offset) if offset >= 0 => self.inner.skip(offset.unsigned_abs()),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
 
-/// Unpacks the wanted members one after the other; returns what was left out.
+/// Unpacks the wanted members of a plain tar one after the other; returns what was left out.
 pub(super) fn unpack(
     input: &dyn ReadAt,
     members: &Members,
     limits: &Limits,
     sink: &Sink<'_>,
 ) -> Result<Ignored, UnpackError> {
+    let reader = BufReader::with_capacity(READ_BYTES, Cursor::new(input));
+    let not_a_tar = || Ok(Fault::NotAnArchive { format: Format::Tar, hint: hint(input)? });
+    Ok(stream(reader, &not_a_tar, members, limits, sink)?.0)
+}
+
+/// The same for a tar under gzip.
+pub(super) fn unpack_gzip(
+    input: &dyn ReadAt,
+    members: &Members,
+    limits: &Limits,
+    sink: &Sink<'_>,
+) -> Result<Ignored, UnpackError> {
+    let reader = Gunzip::new(input, limits).map_err(|error| sink.read_error(error))?;
+    let hint = ": it is gzip data of something else";
+    let not_a_tar = || Ok(Fault::NotAnArchive { format: Format::TarGz, hint });
+    let (ignored, mut reader) = stream(reader, &not_a_tar, members, limits, sink)?;
+    reader.finish().map_err(|error| sink.read_error(of_reader(error)))?;
+    Ok(ignored)
+}
+
+/// Unpacks what a reader has; `not_a_tar` is the fault if its very first header is none.
+fn stream<R: Skip>(
+    reader: R,
+    not_a_tar: &dyn Fn() -> io::Result<Fault>,
+    members: &Members,
+    limits: &Limits,
+    sink: &Sink<'_>,
+) -> Result<(Ignored, R), UnpackError> {
     let watch = Rc::new(Watch::default());
-    let inner = BufReader::with_capacity(READ_BYTES, Cursor::new(input));
-    let mut archive = Archive::new(Watched { inner, watch: Rc::clone(&watch) });
+    let mut archive = Archive::new(Watched { inner: reader, watch: Rc::clone(&watch) });
     let mut selector = Selector::new(members, limits);
     let mut buffer = vec![0; READ_BYTES];
     // With seeking, data of members that are left out are passed over and do not count as headers.
@@ -83,7 +129,8 @@ pub(super) fn unpack(
         let Some(entry) = entries.next() else {
             break;
         };
-        let mut entry = entry.map_err(|error| sink.read_error(of_header(error, is_first, &watch, input)))?;
+        let mut entry =
+            entry.map_err(|error| sink.read_error(of_header(error, is_first, &watch, not_a_tar)))?;
         is_first = false;
         let (name, bytes) = (entry.path_bytes().into_owned(), entry.size());
         let kind = kind_of(entry.header().entry_type(), &name, bytes);
@@ -100,7 +147,16 @@ pub(super) fn unpack(
         let detail = "it has no end mark".to_owned();
         return Err(sink.fault(Fault::Truncated { detail }));
     }
-    selector.finish().map_err(|fault| sink.fault(fault))
+    let ignored = selector.finish().map_err(|fault| sink.fault(fault))?;
+    Ok((ignored, archive.into_inner().inner))
+}
+
+/// An error while reading: of the device, or a fault that the reader found.
+fn of_reader(error: io::Error) -> ReadError {
+    match gzip::fault_in(&error) {
+        Some(fault) => fault.into(),
+        None => error.into(),
+    }
 }
 
 fn read(entry: &mut impl Read, buffer: &mut [u8], watch: &Watch, name: &[u8]) -> Result<usize, ReadError> {
@@ -112,15 +168,23 @@ fn read(entry: &mut impl Read, buffer: &mut [u8], watch: &Watch, name: &[u8]) ->
             }
             Ok(count) => Ok(count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => Err(ReadError::Io(error)),
+            Err(error) => Err(of_reader(error)),
         };
     }
 }
 
 /// What an error of the library means that came up while it looked for the next member.
-fn of_header(error: io::Error, is_first: bool, watch: &Watch, input: &dyn ReadAt) -> ReadError {
+fn of_header(
+    error: io::Error,
+    is_first: bool,
+    watch: &Watch,
+    not_a_tar: &dyn Fn() -> io::Result<Fault>,
+) -> ReadError {
     if error.raw_os_error().is_some() {
         return ReadError::Io(error);
+    }
+    if let Some(fault) = gzip::fault_in(&error) {
+        return fault.into();
     }
     if watch.exceeded.get() {
         let what = "the length of the headers of one of its members in bytes".to_owned();
@@ -130,8 +194,8 @@ fn of_header(error: io::Error, is_first: bool, watch: &Watch, input: &dyn ReadAt
         return Fault::Truncated { detail: "within a header".to_owned() }.into();
     }
     if is_first {
-        return match hint(input) {
-            Ok(hint) => Fault::NotAnArchive { format: Format::Tar, hint }.into(),
+        return match not_a_tar() {
+            Ok(fault) => fault.into(),
             Err(error) => ReadError::Io(error),
         };
     }

@@ -9,19 +9,17 @@ use ::zip::read::{ArchiveOffset, Config, ZipArchiveMetadata, ZipFile, ZipFileEnt
 use ::zip::result::ZipError;
 use rayon::prelude::*;
 
-use super::Limits;
 use super::error::{Fault, UnpackError};
 use super::input::{Cursor, ReadAt};
 use super::layout::{self, Directory, FLAG_DESCRIPTOR, FLAGS_ENCRYPTED, Local, Record};
 use super::members::{Ignored, Kind, Members, Selector};
 use super::names;
 use super::sink::{ReadError, Sink};
+use super::{Limits, RATIO_FREE_BYTES};
 
 /// What a thread reads and writes at a time.
 const READ_BYTES: usize = 128 << 10;
 const COPY_BYTES: usize = 256 << 10;
-/// Small files of one value may be compressed more than the limit of the ratio without doing harm.
-const RATIO_FREE_BYTES: u64 = 1 << 20;
 
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;

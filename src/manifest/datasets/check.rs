@@ -69,6 +69,7 @@ fn checked_archive(raw: RawArchive, place: &Place<'_>, known: &Known) -> Result<
     let ending = match format {
         Format::Zip => ".zip",
         Format::Tar => ".tar",
+        Format::TarGz => ".tar.gz",
     };
     place.require(
         file.ends_with(ending),

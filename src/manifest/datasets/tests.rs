@@ -41,6 +41,14 @@ fn the_built_in_list_is_valid_and_complete() {
             assert_eq!(dataset.sources[0].archive().unwrap().file, "benchmark.tar");
         }
     }
+    // Mirrors of another layout, whose file names are those of the tar.
+    for (name, prefix) in [("set5-hr", "Set5_HR"), ("set14-hr", "Set14_HR"), ("b100-hr", "BSD100_HR")] {
+        let mirror = &list.dataset(name).unwrap().sources[1];
+        let archive = mirror.archive().unwrap();
+        assert_eq!((archive.file.as_str(), archive.format), (&*format!("{prefix}.tar.gz"), Format::TarGz));
+        let unknown = (archive.bytes, archive.sha256.as_ref(), archive.md5.as_ref()) == (None, None, None);
+        assert!(unknown && mirror.folder_md5.is_some(), "{name}: only the unpacked folder is known");
+    }
     // Every published sum of DF2K: 800 + 2650 pairs.
     let paper = list.select(&["paper"]).unwrap();
     let train: usize = paper

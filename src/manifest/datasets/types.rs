@@ -37,6 +37,8 @@ pub enum Format {
     Zip,
     /// A tar file without compression.
     Tar,
+    /// A tar file compressed as a whole by gzip.
+    TarGz,
 }
 
 /// One final folder of files.

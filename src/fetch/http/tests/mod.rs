@@ -1,11 +1,16 @@
 //! The downloader against servers, disks and deaths that misbehave.
 
 mod case;
+mod clocks;
 mod crash;
 mod faults;
+mod full;
+mod process;
+mod proxies;
 mod ranges;
 pub(in crate::fetch) mod server;
 mod sources;
+mod tls;
 
 use std::fs;
 use std::path::Path;

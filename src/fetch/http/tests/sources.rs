@@ -1,7 +1,6 @@
 //! Several URLs, files of this machine, no network, other processes, notes that lie.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -108,31 +107,6 @@ fn offline_only_copies() {
     fs::write(&from, body(SIZE)).unwrap();
     urls.push(from.display().to_string());
     downloader.fetch(&Request { urls: &urls, target: &target, expected: &expected }, &Silent).unwrap();
-}
-
-#[test]
-fn without_a_secure_connection_nothing_else_is_tried() {
-    let folder = tempfile::tempdir().unwrap();
-    // A server that does not speak TLS stands for all that cannot prove who they are.
-    let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = plain.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let (mut stream, _) = plain.accept().unwrap();
-        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
-        // Leaving at once would be a broken connection, which is something else.
-        let _ = stream.read_to_end(&mut Vec::new());
-    });
-    let next = Server::start(vec![right()]);
-    let urls = [format!("https://{address}/a.zip"), next.url.clone()];
-    let error = fetch(&urls, &folder.path().join("a.zip"), &known(&body(SIZE))).unwrap_err();
-    assert!(matches!(&error, DownloadError::Tls { .. }) && error.is_network(), "{error}");
-    assert!(
-        error.to_string().contains("no secure connection: ")
-            && error.to_string().contains("Nothing else is tried"),
-        "{error}"
-    );
-    assert!(next.asked().is_empty());
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[test]

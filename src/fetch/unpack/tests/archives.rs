@@ -6,6 +6,8 @@ use ::tar::{Builder, EntryType, Header};
 use ::zip::write::SimpleFileOptions;
 use ::zip::{CompressionMethod, ZipWriter};
 
+use super::super::Format;
+
 /// Names and contents, as they lie in the archive.
 pub(in crate::fetch) type Files = Vec<(String, Vec<u8>)>;
 
@@ -67,6 +69,27 @@ pub(in crate::fetch) fn honest_tar(files: &Files) -> Vec<u8> {
     }
     tar_member(&mut tar, b"SET/.DS_Store", EntryType::Regular, b"folder");
     tar.into_inner().unwrap()
+}
+
+/// Bytes under gzip, as one member.
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The honest tar under gzip.
+pub(super) fn honest_tar_gz(files: &Files) -> Vec<u8> {
+    gzip(&honest_tar(files))
+}
+
+/// An honest archive of each format.
+pub(super) fn honest(files: &Files) -> [(Format, Vec<u8>); 3] {
+    [
+        (Format::Zip, honest_zip(files)),
+        (Format::Tar, honest_tar(files)),
+        (Format::TarGz, honest_tar_gz(files)),
+    ]
 }
 
 /// A zip member, told to the local header and to the directory separately.

@@ -1,6 +1,7 @@
 //! Archives as they come and as they should not come.
 
 pub(in crate::fetch) mod archives;
+mod gzips;
 pub(in crate::fetch) mod mutation;
 mod place;
 mod process;
@@ -12,14 +13,14 @@ use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::archives::{honest_tar, honest_zip, images};
+use self::archives::{honest, honest_tar, honest_zip, images};
 use self::place::Place;
 use super::*;
 use crate::fetch::store::{self, State};
 
 #[test]
 fn honest_archives_are_unpacked() {
-    for (format, bytes) in [(Format::Zip, honest_zip(&images())), (Format::Tar, honest_tar(&images()))] {
+    for (format, bytes) in honest(&images()) {
         let place = Place::new();
         let unpacked = place.unpack(format, &bytes).unwrap();
         place.assert_holds(&images());
@@ -98,7 +99,7 @@ fn progress_adds_up_to_the_bytes_written() {
 
 #[test]
 fn wrong_counts_and_other_contents_are_named() {
-    for (format, bytes) in [(Format::Zip, honest_zip(&images())), (Format::Tar, honest_tar(&images()))] {
+    for (format, bytes) in honest(&images()) {
         let mut place = Place::new();
         place.members = Members::below("SET", &[".png"], Some(4));
         assert_eq!(place.fault(format, &bytes), Fault::Count { folder: "SET".into(), expected: 4, found: 3 });
@@ -146,7 +147,9 @@ fn what_is_no_archive_is_said_to_look_like_something() {
 fn formats_are_known_by_name() {
     assert_eq!(Format::of_name("DIV2K_valid_HR.zip"), Some(Format::Zip));
     assert_eq!(Format::of_name("Flickr2K.TAR"), Some(Format::Tar));
-    assert_eq!(Format::of_name("Urban100_HR.tar.gz"), None);
+    assert_eq!(Format::of_name("Set14_HR.tar.gz"), Some(Format::TarGz));
+    assert_eq!(Format::of_name("Set14_HR.TGZ"), Some(Format::TarGz));
+    assert_eq!(Format::of_name("Set14_HR.gz"), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::super::Format;
-use super::archives::{Entry, honest_tar, honest_zip, images, zip_of};
+use super::archives::{Entry, gzip, honest_tar, honest_tar_gz, honest_zip, images, zip_of};
 use super::place::Place;
 
 /// One change of a file. Places are parts of its length, so that they fit every file.
@@ -109,12 +109,34 @@ proptest! {
         }
     }
 
+    /// Unlike a plain tar, one under gzip has a check sum: what is unpacked is right.
     #[test]
-    fn hostile_names_in_both_headers_lead_nowhere(name in hostile_name(), which in 0..3usize, zip in any::<bool>()) {
+    fn a_changed_tar_gz_is_right_or_refused(changes in proptest::collection::vec(change(), 1..5)) {
+        let mut bytes = honest_tar_gz(&images());
+        changes.iter().for_each(|change| apply(&mut bytes, change));
+        let place = Place::new();
+        if place.unpack(Format::TarGz, &bytes).is_ok() {
+            place.assert_holds(&images());
+        }
+    }
+
+    #[test]
+    fn a_changed_tar_under_honest_gzip_stays_in_its_place(changes in proptest::collection::vec(change(), 1..5)) {
+        let mut bytes = honest_tar(&images());
+        changes.iter().for_each(|change| apply(&mut bytes, change));
+        let place = Place::new();
+        if let Ok(unpacked) = place.unpack(Format::TarGz, &gzip(&bytes)) {
+            prop_assert_eq!(unpacked.files, 3);
+            prop_assert!(unpacked.bytes <= place.limits.total_bytes);
+        }
+    }
+
+    #[test]
+    fn hostile_names_in_both_headers_lead_nowhere(name in hostile_name(), which in 0..3usize, format in 0..3usize) {
         let mut files = images();
         files[which].0 = name.to_owned();
         let place = Place::new();
-        let outcome = if zip {
+        let outcome = if format == 0 {
             let entries: Vec<_> = files.iter().map(|(name, bytes)| Entry::stored(name, bytes)).collect();
             place.unpack(Format::Zip, &zip_of(&entries))
         } else {
@@ -122,7 +144,8 @@ proptest! {
             for (name, bytes) in &files {
                 super::archives::tar_member(&mut tar, name.as_bytes(), ::tar::EntryType::Regular, bytes);
             }
-            place.unpack(Format::Tar, &tar.into_inner().unwrap())
+            let tar = tar.into_inner().unwrap();
+            if format == 1 { place.unpack(Format::Tar, &tar) } else { place.unpack(Format::TarGz, &gzip(&tar)) }
         };
         // `.PNG` is no wanted ending, so there is one image too few.
         prop_assert_eq!(outcome.is_ok(), name == "SET/000/.png", "{:?}", name);

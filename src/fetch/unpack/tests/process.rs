@@ -6,12 +6,15 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use super::super::{Format, Limits, Members, UnpackError};
-use super::archives::{honest_tar, honest_zip, images, noise};
+use super::archives::{honest, images, noise};
 use super::place::{Place, unpack_at};
+use crate::fetch::small_disk::run_twice;
 use crate::fetch::store::{self, State};
+use crate::fsio;
 
 const ROOT: &str = "ESR_TEST_UNPACK_ROOT";
 const FORMAT: &str = "ESR_TEST_UNPACK_FORMAT";
+const SMALL: &str = "ESR_TEST_UNPACK_SMALL";
 const FILE_LIMIT: &str = "ESR_TEST_UNPACK_FILE_LIMIT";
 
 /// Not a test of its own: the other process.
@@ -20,7 +23,8 @@ fn child_process() {
     let Some(root) = std::env::var_os(ROOT) else {
         return;
     };
-    let format = if std::env::var(FORMAT).unwrap() == "tar" { Format::Tar } else { Format::Zip };
+    let format = std::env::var(FORMAT).unwrap();
+    let format = Format::of_name(&format!("archive.{format}")).unwrap();
     let members = Members::below("SET", &[".png"], Some(3));
     let limit: Option<u64> = std::env::var(FILE_LIMIT).ok().map(|limit| limit.parse().unwrap());
     if let Some(limit) = limit {
@@ -42,6 +46,60 @@ fn child_process() {
     }
 }
 
+/// What begins the line that says how it ended.
+const ENDED: &str = "unpacking ended: ";
+
+/// Not a test of its own: the other process on a small disk.
+#[test]
+fn child_process_on_a_small_disk() {
+    let Some(root) = std::env::var_os(SMALL) else {
+        return;
+    };
+    let format = Format::of_name(&format!("archive.{}", std::env::var(FORMAT).unwrap())).unwrap();
+    let members = Members::below("SET", &[".png"], Some(3));
+    let told = match unpack_at(Path::new(&root), format, &members, &Limits::default()) {
+        Ok(unpacked) => format!("{} files", unpacked.files),
+        Err(error) => error.to_string(),
+    };
+    println!("\n{ENDED}{told}");
+}
+
+#[test]
+fn after_a_full_disk_the_same_archive_is_unpacked_when_there_is_room() {
+    let mut files = images();
+    // Compressed to little, so that only what is unpacked is too much; and noise, so that it is known beforehand.
+    for (content, foreseen) in [([7, 9].repeat(60_000), false), (noise(120_000, 5), true)] {
+        files[1].1 = content;
+        for (format, bytes) in honest(&files) {
+            let place = Place::new();
+            fs::write(place.archive(), &bytes).unwrap();
+            let program = std::env::current_exe().unwrap();
+            let data = place.root().join("data");
+            let Some(output) = run_twice(&data, (64 << 10, 1 << 20), &program, |command| {
+                let test = "fetch::unpack::tests::process::child_process_on_a_small_disk";
+                command.args(["--exact", test, "--nocapture"]);
+                command.env(SMALL, place.root()).env(FORMAT, format.to_string());
+            }) else {
+                return;
+            };
+            let told = String::from_utf8_lossy(&output.stdout);
+            let ended: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix(ENDED)).collect();
+            let [first, second] = ended[..] else { panic!("{output:?}") };
+            // Zip says what is needed before anything is written; tar and gzip as far as it can be known.
+            if format == Format::Tar || format == Format::Zip || foreseen {
+                assert!(first.contains("needs 1") && first.contains("kB free"), "{format}: {first}");
+            }
+            assert!(first.contains("make room"), "{format}: {first}");
+            assert_eq!(second, "3 files", "{format}");
+            let listed = told.lines().filter(|line| line.contains("  /")).count();
+            assert_eq!(listed, 4, "{format}: three files and the marker: {told}");
+            for (_, bytes) in &files {
+                assert!(told.contains(&fsio::sha256_hex(bytes)), "{format}: {told}");
+            }
+        }
+    }
+}
+
 fn run_child(root: &Path, format: Format, variable: (&str, &str)) -> ExitStatus {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "fetch::unpack::tests::process::child_process"])
@@ -59,7 +117,7 @@ fn run_child(root: &Path, format: Format, variable: (&str, &str)) -> ExitStatus 
 #[cfg(debug_assertions)]
 #[test]
 fn killed_at_any_point_it_is_never_half_complete_and_the_next_attempt_succeeds() {
-    for (format, bytes) in [(Format::Zip, honest_zip(&images())), (Format::Tar, honest_tar(&images()))] {
+    for (format, bytes) in honest(&images()) {
         for point in [
             // The note that the folder is not complete, and the marker that it is.
             "fsio.before-rename:1",
@@ -98,7 +156,7 @@ fn killed_at_any_point_it_is_never_half_complete_and_the_next_attempt_succeeds()
 fn a_full_disk_leaves_nothing_but_the_archive() {
     let mut files = images();
     files[1].1 = noise(50_000, 9);
-    for (format, bytes) in [(Format::Zip, honest_zip(&files)), (Format::Tar, honest_tar(&files))] {
+    for (format, bytes) in honest(&files) {
         let place = Place::new();
         fs::write(place.archive(), &bytes).unwrap();
         let before = place.neighbours();
