@@ -73,6 +73,10 @@ pub fn pack(
     let spare = || spare.lock().unwrap_or_else(PoisonError::into_inner);
     let decode = |index: usize| match pairs.get(index) {
         Some(pair) => {
+            // The disk is busy writing: a read that is asked for only when it is needed waits long.
+            if let Some(pair) = pairs.get(index + in_flight) {
+                [&pair.lr, &pair.hr].into_iter().for_each(|path| fsio::begin_reading(path));
+            }
             let room = spare().pop().unwrap_or_default();
             DecodedPair::of(pair, scale, room)
         }
