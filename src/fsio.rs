@@ -123,6 +123,34 @@ pub fn sync_folder(folder: &Path) -> Result<(), Error> {
     io_context(handle.sync_all(), "sync folder", folder)
 }
 
+/// Asks the kernel to begin writing `bytes` bytes of a file from `start` to the disk, without waiting, so that a later sync finds little left to do.
+/// Zero bytes mean up to the end. Only a hint: it promises nothing, so its failure means nothing.
+#[cfg(target_os = "linux")]
+pub(crate) fn begin_writing_back(file: &File, start: u64, bytes: u64) {
+    use std::os::fd::AsRawFd;
+    let (Ok(start), Ok(bytes)) = (i64::try_from(start), i64::try_from(bytes)) else { return };
+    // SAFETY: the descriptor is open for the duration of the call, which touches no memory.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), start, bytes, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Other systems have no such call.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn begin_writing_back(_file: &File, _start: u64, _bytes: u64) {}
+
+/// Asks the kernel to begin reading a file of which all will be needed soon, without waiting. Only a hint: what is wrong with the file is found when
+/// it is read.
+#[cfg(target_os = "linux")]
+pub(crate) fn begin_reading(path: &Path) {
+    use std::os::fd::AsRawFd;
+    let Ok(file) = File::open(path) else { return };
+    // SAFETY: the descriptor is open for the duration of the call, which touches no memory. Length 0 means up to the end.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_WILLNEED) };
+}
+
+/// Other systems have no such call, or another one.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn begin_reading(_path: &Path) {}
+
 /// The temporary name beside `path`; the process id keeps two processes from sharing one.
 fn partial_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().map(|n| n.to_os_string()).unwrap_or_default();

@@ -43,14 +43,20 @@ pub(super) fn fit(
     full: RgbImage,
     scale: usize,
 ) -> Result<(RgbImage, RgbImage), Error> {
-    let hr = metrics::mod_crop(&full, scale).ok();
+    let full_size = (full.width(), full.height());
+    // Most images need no cut, and copying one costs as much as writing it.
+    let divides = |side: usize| side.checked_rem(scale) == Some(0);
+    let hr = match divides(full.width()) && divides(full.height()) {
+        true => Some(full),
+        false => metrics::mod_crop(&full, scale).ok(),
+    };
     match hr {
         Some(hr) if hr.width() == lr.width() * scale && hr.height() == lr.height() * scale => Ok((lr, hr)),
         _ => Err(Error::PairSize {
             lr: pair.lr.clone(),
             hr: pair.hr.clone(),
             lr_size: (lr.width(), lr.height()),
-            hr_size: (full.width(), full.height()),
+            hr_size: full_size,
             scale,
         }),
     }

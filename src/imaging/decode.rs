@@ -48,8 +48,14 @@ pub fn decode_file(path: &Path) -> Result<Decoded, Error> {
 /// # Errors
 /// As [`decode_file`], except those of reading the file.
 pub fn decode_bytes(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
+    decode_bytes_in(Vec::new(), bytes, name)
+}
+
+/// As [`decode_bytes`], with the pixels of a PNG in the memory of `room`, whatever it held: decoding many large images, fresh memory for each
+/// costs as much as hashing it.
+pub(crate) fn decode_bytes_in(room: Vec<u8>, bytes: &[u8], name: &str) -> Result<Decoded, Error> {
     match Format::of(bytes, name)? {
-        Format::Png => decode_png(bytes, name),
+        Format::Png => decode_png(room, bytes, name),
         Format::Bmp => bmp::decode(bytes, name).map(|image| Decoded { image, was_grey: false }),
     }
 }
@@ -157,7 +163,7 @@ fn png_header(decoder: &mut PngDecoder<'_>, length: usize, name: &str) -> Result
     Ok(PngHeader { size, grey })
 }
 
-fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
+fn decode_png(room: Vec<u8>, bytes: &[u8], name: &str) -> Result<Decoded, Error> {
     let damaged = |source| png_damaged(source, bytes.len(), name);
     let unsupported = |found: String| Error::Unsupported { name: name.to_owned(), found };
 
@@ -171,7 +177,9 @@ fn decode_png(bytes: &[u8], name: &str) -> Result<Decoded, Error> {
         return Err(unsupported(format!("an animated PNG of {} frames", animation.num_frames)));
     }
     let channels = if grey { 1 } else { 3 };
-    let mut pixels = vec![0u8; width * height * channels];
+    let mut pixels = room;
+    pixels.clear();
+    pixels.resize(width * height * channels, 0);
     reader.next_frame(&mut pixels).map_err(damaged)?;
     // Reads on to the end of the file, so that a cut or corrupt tail is an error too.
     reader.finish().map_err(damaged)?;
@@ -318,6 +326,18 @@ mod tests {
         assert!(!whole.was_grey);
         let part = decode_file(&part).unwrap().image;
         assert_eq!(whole.image.crop(300, 200, 64, 48).unwrap().pixels(), part.pixels());
+    }
+
+    #[test]
+    fn room_that_held_another_image_makes_no_difference() {
+        for room in [vec![77; 1000], vec![77; 3], Vec::new()] {
+            let (before, large) = (room.as_ptr(), room.len() > 100);
+            let image = decode_bytes_in(room, &encode_png(&sample()), "again").unwrap().image;
+            assert_eq!(image, sample());
+            assert!(!large || image.pixels().as_ptr() == before, "there was room");
+            let cut = decode_bytes_in(vec![77; 1000], &encode_png(&sample())[..60], "cut");
+            assert!(cut.is_err());
+        }
     }
 
     proptest! {

@@ -20,7 +20,7 @@ mod view;
 pub use augment::{Augmentation, augment};
 pub use colour::luma;
 pub use decode::{Decoded, decode_bytes, decode_file};
-pub(crate) use decode::{HEADER_BYTES, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE};
+pub(crate) use decode::{HEADER_BYTES, MAX_FILE_BYTES, MAX_PIXELS, MAX_SIDE, decode_bytes_in};
 pub use dimensions::dimensions;
 pub use encode::{encode_png, write_png};
 pub use error::Error;

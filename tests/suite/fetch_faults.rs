@@ -32,7 +32,7 @@ fn serve_half_once(body: Vec<u8>) -> String {
     url
 }
 
-/// A process that holds the lock of the data folder until it is killed.
+/// A process that holds the lock of the data folder, and the half of the archive that it gets, until it is killed.
 fn holder(place: &Place) -> Child {
     let mut command = place.command(FETCH.split(' '));
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -40,6 +40,11 @@ fn holder(place: &Place) -> Child {
     let lock = place.path("data/.esr-fetch.lock");
     wait_until("the first process to take the lock", || {
         std::fs::read_to_string(&lock).is_ok_and(|text| text.contains(&named))
+    });
+    // Only then is it the first one that asked.
+    let partial = place.path("data/archives/three.zip.partial");
+    wait_until("the first process to be served", || {
+        std::fs::metadata(&partial).is_ok_and(|partial| partial.len() > 0)
     });
     child
 }

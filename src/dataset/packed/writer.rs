@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::current::stamp;
 use super::format::{self, Entry, ImageEntry, MAX_NAME_BYTES, MAX_SCALE, PAGE_BYTES};
@@ -67,12 +68,22 @@ pub fn pack(
     progress(kept, pairs.len());
     let mut target = Target::begin(file, partial, entries, scale_u32)?;
     let in_flight = rayon::current_num_threads() + SPARE_PAIRS;
+    // Memory of images that are written. Each is freed by another thread than the one that will need it next, which no allocator is good at.
+    let spare: Mutex<Vec<Vec<u8>>> = Mutex::default();
+    let spare = || spare.lock().unwrap_or_else(PoisonError::into_inner);
     let decode = |index: usize| match pairs.get(index) {
-        Some(pair) => DecodedPair::of(pair, scale),
+        Some(pair) => {
+            // The disk is busy writing: a read that is asked for only when it is needed waits long.
+            if let Some(pair) = pairs.get(index + in_flight) {
+                [&pair.lr, &pair.hr].into_iter().for_each(|path| fsio::begin_reading(path));
+            }
+            let room = spare().pop().unwrap_or_default();
+            DecodedPair::of(pair, scale, room)
+        }
         None => Err(PackError::NoPairs { path: out.to_path_buf() }),
     };
     in_order(kept..pairs.len(), in_flight, decode, |index, pair| {
-        target.append(pair)?;
+        spare().push(target.append(pair)?);
         fault::point("pack-record");
         progress(index + 1, pairs.len());
         interrupted().map_or(Ok(()), |signal| Err(PackError::Interrupted(signal)))
@@ -166,9 +177,10 @@ struct DecodedPair {
 }
 
 impl DecodedPair {
-    fn of(pair: &Pair, scale: usize) -> Result<Self, PackError> {
-        let (lr_entry, lr) = decode(&pair.lr)?;
-        let (hr_entry, hr) = decode(&pair.hr)?;
+    /// Decodes a pair, the HR image into `room`.
+    fn of(pair: &Pair, scale: usize, room: Vec<u8>) -> Result<Self, PackError> {
+        let (lr_entry, lr) = decode(&pair.lr, Vec::new())?;
+        let (hr_entry, hr) = decode(&pair.hr, room)?;
         let (lr, hr) = loaded::fit(pair, lr, hr, scale)?;
         let entry =
             Entry { name: pair.name.clone(), lr: described(lr_entry, &lr), hr: described(hr_entry, &hr) };
@@ -177,11 +189,11 @@ impl DecodedPair {
 }
 
 /// An image, and what is known of its file.
-fn decode(path: &Path) -> Result<(ImageEntry, RgbImage), PackError> {
+fn decode(path: &Path, room: Vec<u8>) -> Result<(ImageEntry, RgbImage), PackError> {
     // Before it is read: a file that changes in between has another time afterwards, and is not taken for current.
     let stamp = stamp(path)?;
     let bytes = fsio::read_limited(path, MAX_FILE_BYTES)?;
-    let decoded = imaging::decode_bytes(&bytes, &path.display().to_string());
+    let decoded = imaging::decode_bytes_in(room, &bytes, &path.display().to_string());
     let image = decoded.map_err(dataset::Error::from)?.image;
     let file = format::sha256(&bytes);
     Ok((ImageEntry { width: 0, height: 0, offset: 0, pixels: [0; 32], stamp, file }, image))
@@ -218,7 +230,8 @@ impl Target {
         Ok(target)
     }
 
-    fn append(&mut self, pair: DecodedPair) -> Result<(), PackError> {
+    /// Writes a pair; the memory of its HR image.
+    fn append(&mut self, pair: DecodedPair) -> Result<Vec<u8>, PackError> {
         let DecodedPair { mut entry, lr, hr } = pair;
         (entry.lr.offset, entry.hr.offset, _) = entry.layout(self.end);
         self.write(&entry.encode_record())?;
@@ -227,9 +240,12 @@ impl Target {
             let bytes = image.pixels().len();
             self.write(&vec![0; bytes.next_multiple_of(PAGE_BYTES as usize) - bytes])?;
         }
-        self.end = entry.layout(self.end).2;
+        let begin = self.end;
+        self.end = entry.layout(begin).2;
+        // While the next images are decoded. Otherwise gigabytes would wait for the sync at the end, with all cores idle.
+        fsio::begin_writing_back(&self.file, begin, self.end - begin);
         self.entries.push(entry);
-        Ok(())
+        Ok(hr.into_pixels())
     }
 
     /// Adds the index, and gives the file its name. The size of the file.

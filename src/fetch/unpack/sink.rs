@@ -102,7 +102,7 @@ impl<'a> Sink<'a> {
         if total < bytes {
             return Err(wrong_size(format!("end after {total}")));
         }
-        begin_writing_back(&file);
+        fsio::begin_writing_back(&file, 0, 0);
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.files += 1;
         written.bytes += total;
@@ -192,17 +192,6 @@ fn write_error(source: io::Error, action: &'static str, path: &Path) -> UnpackEr
         _ => fsio::Error::Io { action, path: path.to_path_buf(), source }.into(),
     }
 }
-
-/// Asks the kernel to begin writing a file to the disk, without waiting. Only a hint: it promises nothing, so its failure means nothing.
-#[cfg(target_os = "linux")]
-fn begin_writing_back(file: &File) {
-    use std::os::fd::AsRawFd;
-    // SAFETY: the descriptor is open for the duration of the call, which touches no memory. Length 0 means up to the end.
-    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn begin_writing_back(_file: &File) {}
 
 /// Writes the file system of `handle` to the disk and waits for it. Since Linux 5.8 failures to write anything since `handle` was opened are
 /// reported here.
