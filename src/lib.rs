@@ -23,6 +23,7 @@ pub mod overlap;
 pub mod pipeline;
 pub mod random;
 pub mod report;
+pub mod space;
 pub mod submission;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -177,7 +177,7 @@ def arguments():
     parser.add_argument("--esr", default=os.environ.get("CARGO_TARGET_DIR", "target") + "/release/esr", help="the program [default: %(default)s]")
     parser.add_argument("--python", default=os.environ.get("PEERS_PYTHON", sys.executable), help="a Python with numpy [default: $PEERS_PYTHON]")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"[default: {ROUNDS}]")
-    parser.add_argument("--pack", default="pack {LR} {HR} {OUT} --scale 4", help="arguments that pack, empty for none [default: %(default)s]")
+    parser.add_argument("--pack", default="pack {OUT} --lr {LR} --hr {HR} --scale 4", help="arguments that pack, empty for none [default: %(default)s]")
     parser.add_argument("--images", type=int, default=900, help="of each split at most, for a trial [default: all]")
     parser.add_argument("--patience", type=float, default=60, help="seconds to wait for an idle machine, in all [default: 60]")
     parser.add_argument("--note", default="", help="a remark for the JSON object, such as what else ran")

@@ -293,6 +293,7 @@ pub(super) fn of_pack(error: &PackError) -> ExitCode {
     match error {
         PackError::File(_)
         | PackError::Dataset(_)
+        | PackError::Space(_)
         | PackError::NoPairs { .. }
         | PackError::Name { .. }
         | PackError::NotPacked { .. }

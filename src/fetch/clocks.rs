@@ -1,6 +1,7 @@
 //! Tests with clocks that are wrong: nothing that is kept in a data folder is believed or doubted because of its time.
 
 use std::fs::{self, File};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -96,7 +97,7 @@ fn an_archive_with_times_of_any_age_is_unpacked() {
             target: &target,
             limits: &Limits::default(),
         };
-        unpack(&job, &|_| ()).unwrap();
+        unpack(&job, &|_| ControlFlow::Continue(())).unwrap();
         assert_eq!(fsio::read_limited(&target.join("a.png"), 9).unwrap(), b"a");
         let age = fs::metadata(target.join("a.png")).unwrap().modified().unwrap().elapsed();
         assert!(!left.exists() && age.is_ok_and(|age| age < Duration::from_secs(600)), "{seconds}");

@@ -16,7 +16,6 @@ pub mod record;
 pub mod restore;
 #[cfg(test)]
 mod small_disk;
-pub mod space;
 pub mod store;
 pub mod unpack;
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::dataset;
 use crate::fsio;
 use crate::interrupt::Signal;
+use crate::space::SpaceError;
 
 /// Why a packed set could not be written or used.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,9 @@ pub enum PackError {
     /// An image cannot be decoded, or the images of a pair do not belong together.
     #[error(transparent)]
     Dataset(#[from] dataset::Error),
+    /// There is not enough room for it.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
     /// Nothing to pack.
     #[error("there are no image pairs to pack into `{path}`")]
     NoPairs {

@@ -6,8 +6,10 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rayon::prelude::*;
+
 use super::current::stamp;
-use super::format::{self, Entry, ImageEntry, MAX_NAME_BYTES, MAX_SCALE, PAGE_BYTES};
+use super::format::{self, Entry, ImageEntry, MAX_NAME_BYTES, MAX_SCALE, PAGE_BYTES, page_end};
 use super::ordered::in_order;
 use super::{Currency, PackError, Packed, resume};
 use crate::dataset::{self, Pair, loaded};
@@ -15,6 +17,7 @@ use crate::fault;
 use crate::fsio::{self, io_context};
 use crate::imaging::{self, MAX_FILE_BYTES, RgbImage, RgbView};
 use crate::interrupt::Signal;
+use crate::space;
 
 /// Pairs that may be decoded and not yet written, beside one for each thread: enough that no thread waits for a slow image. Each of DIV2K takes 9 MB.
 const SPARE_PAIRS: usize = 2;
@@ -67,6 +70,7 @@ pub fn pack(
     let kept = entries.len();
     progress(kept, pairs.len());
     let mut target = Target::begin(file, partial, entries, scale_u32)?;
+    space::require(folder, needed_bytes(pairs.get(kept..).unwrap_or_default(), scale)?)?;
     let in_flight = rayon::current_num_threads() + SPARE_PAIRS;
     // Memory of images that are written. Each is freed by another thread than the one that will need it next, which no allocator is good at.
     let spare: Mutex<Vec<Vec<u8>>> = Mutex::default();
@@ -92,6 +96,17 @@ pub fn pack(
     fsio::sync_folder(folder)?;
     fault::point("pack-after-rename");
     Ok(Summary { pairs: pairs.len(), kept, bytes })
+}
+
+/// The room that these pairs need, by the headers of their LR images. Index and trailer are small beside the rest of a page for each image.
+fn needed_bytes(pairs: &[Pair], scale: usize) -> Result<u64, PackError> {
+    let sizes = pairs.par_iter().map(|pair| {
+        let (width, height) = imaging::dimensions(&pair.lr).map_err(dataset::Error::from)?;
+        let lr_bytes = (width as u64).saturating_mul(height as u64).saturating_mul(3);
+        let hr_bytes = lr_bytes.saturating_mul((scale as u64).saturating_mul(scale as u64));
+        Ok(page_end(lr_bytes).saturating_add(page_end(hr_bytes)).saturating_add(PAGE_BYTES))
+    });
+    sizes.try_reduce(|| 0, |sum, bytes| Ok(sum.saturating_add(bytes)))
 }
 
 fn check(pairs: &[Pair], scale: usize, out: &Path) -> Result<u32, PackError> {

@@ -24,11 +24,11 @@ use super::lock::LockError;
 use super::pins::PinError;
 use super::record::{Record, RecordError};
 use super::restore::RestoreError;
-use super::space::SpaceError;
 use super::store::{self, State, Store, StoreError};
 use super::unpack::UnpackError;
 use crate::fsio;
 use crate::manifest::datasets::Dataset;
+use crate::space::SpaceError;
 
 /// How to fetch.
 #[derive(Clone, Debug)]

@@ -12,12 +12,12 @@ use crate::fetch::lock::{DataLock, Holder};
 use crate::fetch::pins::{Pins, Seen, Trust};
 use crate::fetch::rate::Meter;
 use crate::fetch::record::Record;
-use crate::fetch::space;
 use crate::fetch::store::{self, Store};
 use crate::fetch::unpack::{self, Job, Limits, Members};
 use crate::fetch::{Expected, Fingerprint, Found};
 use crate::fsio::io_context;
 use crate::manifest::datasets::{Archive, Dataset, Format, Layout, Source};
+use crate::space;
 
 /// Archives, or datasets of loose files, on their way at the same time.
 const AT_ONCE: usize = 2;
@@ -207,7 +207,7 @@ impl<'s> Session<'s> {
             limits: &Limits::default(),
         };
         progress.started(None);
-        unpack::unpack(&job, &|bytes| progress.advanced(bytes))?;
+        unpack::unpack(&job, &watch(&*progress))?;
         self.checked(dataset, source, &target, trust)
     }
 

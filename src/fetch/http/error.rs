@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::fetch::{Mismatch, space};
-use crate::fsio;
+use crate::fetch::Mismatch;
+use crate::{fsio, space};
 
 /// A download that did not end with the right file in its place.
 #[derive(Debug, thiserror::Error)]

@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Format;
-use crate::fetch::space::SpaceError;
 use crate::fetch::store::StoreError;
 use crate::fsio;
+use crate::space::SpaceError;
 
 /// Why an archive was not unpacked. Whatever it is, the target is as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,12 @@ pub enum UnpackError {
         free_bytes: Option<u64>,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// The caller stopped it.
+    #[error("stopped while unpacking `{archive}`: the archive is kept, start again any time")]
+    Stopped {
+        /// The archive.
+        archive: PathBuf,
     },
     /// The target holds something that must not be replaced.
     #[error("`{target}` {what}: move it away, or use another data folder")]

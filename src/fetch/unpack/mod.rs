@@ -35,9 +35,9 @@ use self::input::Input;
 use self::sink::Sink;
 use self::staging::Staging;
 use super::Found;
-use super::space;
 use super::store::Marker;
 use crate::fsio::{self, Artefact};
+use crate::space;
 
 /// The form of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,12 +14,11 @@ use rayon::prelude::*;
 
 use super::error::{Fault, UnpackError};
 use crate::fault;
-use crate::fetch::space;
 use crate::fetch::store::StoreError;
-use crate::fsio;
+use crate::{fsio, space};
 
-/// Told how many more bytes were unpacked, from any thread.
-pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
+/// Told how many more bytes were unpacked, from any thread; stops everything by breaking.
+pub type Progress<'a> = &'a (dyn Fn(u64) -> ControlFlow<()> + Sync);
 
 /// What can go wrong while the bytes of a member are read.
 pub(in crate::fetch) enum ReadError {
@@ -97,7 +97,9 @@ impl<'a> Sink<'a> {
             }
             let piece = buffer.get(..count).unwrap_or_default();
             file.write_all(piece).map_err(|source| write_error(source, "write", &path))?;
-            (self.progress)(count as u64);
+            if (self.progress)(count as u64).is_break() {
+                return Err(UnpackError::Stopped { archive: self.archive.to_path_buf() });
+            }
         }
         if total < bytes {
             return Err(wrong_size(format!("end after {total}")));
@@ -226,6 +228,7 @@ mod tests {
         let told = AtomicU64::new(0);
         let progress = |bytes| {
             told.fetch_add(bytes, Ordering::Relaxed);
+            ControlFlow::Continue(())
         };
         let sink = Sink::new(folder.path(), Path::new("a.zip"), &progress).unwrap();
         let mut buffer = [0; 2];
@@ -241,7 +244,7 @@ mod tests {
     #[test]
     fn sizes_must_be_right_and_nothing_is_written_over() {
         let folder = tempfile::tempdir().unwrap();
-        let sink = Sink::new(folder.path(), Path::new("a.zip"), &|_| ()).unwrap();
+        let sink = Sink::new(folder.path(), Path::new("a.zip"), &|_| ControlFlow::Continue(())).unwrap();
         let mut buffer = [0; 2];
         for (name, bytes, problem) in [("short", 4, "end after 3"), ("long", 2, "go on")] {
             let error = sink.write(name, bytes, &mut buffer, of(b"abc")).unwrap_err().to_string();

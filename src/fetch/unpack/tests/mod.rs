@@ -9,6 +9,7 @@ mod tars;
 mod zips;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,13 +89,31 @@ fn progress_adds_up_to_the_bytes_written() {
     };
     unpack(&job, &|bytes| {
         told.fetch_add(bytes, Ordering::Relaxed);
+        ControlFlow::Continue(())
     })
     .unwrap();
     assert_eq!(told.into_inner(), 480);
     let longer = Found { bytes: found.bytes + 1, ..found.clone() };
     let elsewhere = place.root().join("data/elsewhere");
-    let error = unpack(&Job { found: &longer, target: &elsewhere, ..job }, &|_| ()).unwrap_err();
+    let error = unpack(&Job { found: &longer, target: &elsewhere, ..job }, &|_| ControlFlow::Continue(()))
+        .unwrap_err();
     assert!(matches!(error, UnpackError::Archive { fault: Fault::Changed { .. }, .. }), "{error}");
+    // Whoever stops it finds nothing half done.
+    for pieces in 0..3 {
+        let left = AtomicU64::new(pieces);
+        let stop =
+            |_| match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+                Ok(_) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            };
+        let error = unpack(&Job { target: &elsewhere, ..job }, &stop).unwrap_err();
+        assert!(matches!(error, UnpackError::Stopped { .. }), "{error}");
+        assert_eq!(
+            fs::read_dir(place.root().join("data")).unwrap().count(),
+            1,
+            "only what was unpacked before"
+        );
+    }
 }
 
 #[test]

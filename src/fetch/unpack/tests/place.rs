@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::super::{Fault, Format, Job, Limits, Members, UnpackError, Unpacked, unpack};
@@ -94,7 +95,9 @@ pub(super) fn unpack_at(
     let mut fingerprint = Fingerprint::default();
     fingerprint.update(&fs::read(&archive).unwrap());
     let found = fingerprint.finish();
-    unpack(&Job { archive: &archive, format, found: &found, members, target: &target, limits }, &|_| ())
+    unpack(&Job { archive: &archive, format, found: &found, members, target: &target, limits }, &|_| {
+        ControlFlow::Continue(())
+    })
 }
 
 fn tree(root: &Path) -> BTreeMap<String, String> {
