@@ -15,6 +15,7 @@ mod imresize;
 mod patch;
 #[cfg(test)]
 pub(crate) mod testdata;
+mod turn;
 mod view;
 
 pub use augment::{Augmentation, augment};

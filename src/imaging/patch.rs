@@ -2,12 +2,8 @@
 //!
 //! [`super::augment`] says what each augmentation means and is the plain twin that the tests compare with, bit for bit.
 
+use super::turn::{LINE_BYTES, SIDE, Square, Way};
 use super::{Augmentation, RgbView, SizeError};
-
-/// Side of the squares in which a transposition walks through an image, in pixels: one has 16 lines of the source and 16 of the
-/// target in the first-level cache, whatever the length of a row.
-const TILE: usize = 16;
-const TILE_BYTES: usize = TILE * 3;
 
 /// What each of the 256 pixel values is in a model's data range.
 #[derive(Clone)]
@@ -32,15 +28,24 @@ impl ValueTable {
 /// [`SizeError`] when `to` is not as long as the view has bytes.
 pub fn copy_augmented(view: RgbView<'_>, augmentation: Augmentation, to: &mut [u8]) -> Result<(), SizeError> {
     fits(&view, to.len())?;
+    let way = Way::best();
     if augmentation.swaps_sides() {
         let across = view.height() * 3;
-        transpose(view, augmentation, |row, column, tile| {
-            let start = row * across + column * 3;
-            match (tile, to[start..].first_chunk_mut()) {
-                (Column::Whole(tile, x), Some(line)) => gather(line, |index| quad(tile[index], x)),
-                (tile, _) => {
-                    let (line, _) = to[start..start + tile.len() * 3].as_chunks_mut::<3>();
-                    line.iter_mut().enumerate().for_each(|(index, pixel)| *pixel = tile.pixel(index));
+        let width = view.width();
+        let target_row = |x: usize| if augmentation.reverses_columns() { width - 1 - x } else { x };
+        squares(view, augmentation, |left, column, part| match part {
+            Part::Whole(square) => {
+                let turned = way.turn(square);
+                for x in 0..SIDE {
+                    let start = target_row(left + x) * across + column * 3;
+                    to[start..start + LINE_BYTES].copy_from_slice(turned.line(x));
+                }
+            }
+            Part::Cut(lines) => {
+                for x in left..width.min(left + SIDE) {
+                    let start = target_row(x) * across + column * 3;
+                    let line = to[start..].as_chunks_mut::<3>().0.iter_mut();
+                    line.zip(lines).for_each(|(pixel, row)| *pixel = row.as_chunks().0[x]);
                 }
             }
         });
@@ -48,7 +53,7 @@ pub fn copy_augmented(view: RgbView<'_>, augmentation: Augmentation, to: &mut [u
     }
     by_rows(view, augmentation, to.chunks_exact_mut(view.width() * 3), |line, row| {
         match augmentation.reverses_columns() {
-            true => reverse(row, line),
+            true => way.reverse(row, line),
             false => line.copy_from_slice(row),
         }
     });
@@ -69,11 +74,21 @@ pub fn copy_augmented_values(
     let (red, rest) = to.split_at_mut(view.width() * view.height());
     let (green, blue) = rest.split_at_mut(view.width() * view.height());
     if augmentation.swaps_sides() {
-        let across = view.height();
-        transpose(view, augmentation, |row, column, tile| {
-            let range = row * across + column..row * across + column + tile.len();
-            let planes = (&mut red[range.clone()], &mut green[range.clone()], &mut blue[range]);
-            convert(table, planes, (0..tile.len()).map(|index| tile.pixel(index)));
+        let (width, across) = (view.width(), view.height());
+        let target_row = |x: usize| if augmentation.reverses_columns() { width - 1 - x } else { x };
+        squares(view, augmentation, |left, column, part| {
+            for x in left..width.min(left + SIDE) {
+                let start = target_row(x) * across + column;
+                let range = start..start + part.rows();
+                let planes = (&mut red[range.clone()], &mut green[range.clone()], &mut blue[range]);
+                match &part {
+                    // Its size is known when this is compiled: nothing is checked in loops over it.
+                    Part::Whole(square) => {
+                        convert(table, planes, square.iter().map(|row| row.as_chunks().0[x - left]))
+                    }
+                    Part::Cut(lines) => convert(table, planes, lines.iter().map(|row| row.as_chunks().0[x])),
+                }
+            }
         });
         return Ok(());
     }
@@ -119,90 +134,51 @@ fn by_rows<Line>(
     }
 }
 
-/// A part of a source's column, which is a part of a target's row.
-enum Column<'a> {
-    /// Of a whole tile, whose size is known when this is compiled: nothing is checked in loops over it.
-    Whole([&'a [u8; TILE_BYTES]; TILE], usize),
-    /// Of these rows.
-    Cut(&'a [&'a [u8]], usize),
+/// A part of the source that becomes a part of the target's columns.
+enum Part<'a> {
+    /// A whole square.
+    Whole(Square<'a>),
+    /// Whole rows, of which a square's width or what is left of it is meant.
+    Cut(&'a [&'a [u8]]),
 }
 
-impl Column<'_> {
-    fn len(&self) -> usize {
+impl Part<'_> {
+    fn rows(&self) -> usize {
         match self {
-            Self::Whole(..) => TILE,
-            Self::Cut(rows, _) => rows.len(),
-        }
-    }
-
-    #[inline(always)]
-    fn pixel(&self, index: usize) -> [u8; 3] {
-        match self {
-            Self::Whole(rows, x) => rows[index].as_chunks().0[*x],
-            Self::Cut(rows, x) => rows[index].as_chunks().0[*x],
+            Self::Whole(_) => SIDE,
+            Self::Cut(rows) => rows.len(),
         }
     }
 }
 
-/// Calls `write(row, column, pixels)` for pieces of the target's rows that together make all of it, when rows become columns.
+/// Calls `write(left, column, part)` for parts of the source that together are all of it: the part's left edge in the source, and the column of
+/// the target that its first row becomes.
 #[inline(always)]
-fn transpose(view: RgbView<'_>, augmentation: Augmentation, mut write: impl FnMut(usize, usize, Column<'_>)) {
+fn squares(view: RgbView<'_>, augmentation: Augmentation, mut write: impl FnMut(usize, usize, Part<'_>)) {
     let (width, height) = (view.width(), view.height());
-    let target_row = |x: usize| if augmentation.reverses_columns() { width - 1 - x } else { x };
     let mut rows = view.rows();
     let mut next_row = || {
         let row = if augmentation.reverses_rows() { rows.next_back() } else { rows.next() };
         row.unwrap_or_default()
     };
-    for column in (0..height).step_by(TILE) {
-        let count = TILE.min(height - column);
-        let mut lines: [&[u8]; TILE] = [&[]; TILE];
+    for column in (0..height).step_by(SIDE) {
+        let count = SIDE.min(height - column);
+        let mut lines: [&[u8]; SIDE] = [&[]; SIDE];
         lines[..count].fill_with(&mut next_row);
-        for left in (0..width).step_by(TILE) {
-            let tile = lines.map(|line| line.get(left * 3..).and_then(<[u8]>::first_chunk));
-            match tile {
-                [Some(first), ..] if count == TILE => {
-                    let tile = tile.map(|line| line.unwrap_or(first));
-                    (0..TILE).for_each(|x| write(target_row(left + x), column, Column::Whole(tile, x)));
-                }
-                _ => (left..width.min(left + TILE))
-                    .for_each(|x| write(target_row(x), column, Column::Cut(&lines[..count], x))),
-            }
+        for left in (0..width).step_by(SIDE) {
+            let square = lines.map(|line| line.get(left * 3..).and_then(<[u8]>::first_chunk));
+            write(
+                left,
+                column,
+                match square {
+                    [Some(first), ..] if count == SIDE => {
+                        Part::Whole(square.map(|line| line.unwrap_or(first)))
+                    }
+                    _ => Part::Cut(&lines[..count]),
+                },
+            );
         }
     }
-}
-
-/// Writes a row with its pixels in reverse order.
-fn reverse(row: &[u8], to: &mut [u8]) {
-    let (whole, rest) = to.as_chunks_mut::<TILE_BYTES>();
-    let (first, blocks) = row.as_rchunks::<TILE_BYTES>();
-    for (to, from) in whole.iter_mut().zip(blocks.iter().rev()) {
-        gather(to, |index| quad(from, TILE - 1 - index));
-    }
-    for (pixel, value) in rest.as_chunks_mut::<3>().0.iter_mut().zip(first.as_chunks::<3>().0.iter().rev()) {
-        *pixel = *value;
-    }
-}
-
-/// A pixel in the three low bytes; the fourth is anything.
-#[inline(always)]
-fn quad(row: &[u8; TILE_BYTES], x: usize) -> u32 {
-    let at = x * 3;
-    if let Some(&quad) = row[at..].first_chunk() {
-        return u32::from_le_bytes(quad);
-    }
-    // The last pixel of a tile: what follows may not be there.
-    u32::from_le_bytes([row[at], row[at + 1], row[at + 2], 0])
-}
-
-/// Writes a tile's row of pixels, each with one store of four bytes whose last is overwritten by the next: half of the work of moving three bytes.
-#[inline(always)]
-fn gather(to: &mut [u8; TILE_BYTES], pixel: impl Fn(usize) -> u32) {
-    for index in 0..TILE - 1 {
-        to[index * 3..index * 3 + 4].copy_from_slice(&pixel(index).to_le_bytes());
-    }
-    let [.., red, green, blue] = to;
-    [*red, *green, *blue, _] = pixel(TILE - 1).to_le_bytes();
 }
 
 #[cfg(test)]

@@ -233,3 +233,75 @@ fn only_what_is_wrong_is_fetched_again() {
     assert_eq!(after, untouched);
     assert!(place.esr("fetch --verify --manifest list.toml").ok().contains("3 files, verified"));
 }
+
+const PAIRS: &str = r#"schema = 1
+
+[evidence]
+test = "this test"
+
+[terms.free]
+summary = "made by a test"
+source = "the test"
+
+[[dataset]]
+name = "hr"
+title = "two images"
+split = "valid"
+role = { kind = "hr" }
+folder = "Two/HR"
+files = { kind = "numbered", pattern = "{:04}.png", first = 1, last = 2 }
+terms = "free"
+
+[[dataset.source]]
+kind = "loose"
+urls = ["https://example.org/{:04}.png"]
+likeness = "unstated"
+evidence = { layout = ["test"] }
+
+[[dataset]]
+name = "lr"
+title = "the same, shrunk"
+split = "valid"
+role = { kind = "lr", scale = 4, hr = "hr" }
+folder = "Two/LR/X4"
+files = { kind = "numbered", pattern = "{:04}x4.png", first = 1, last = 2 }
+terms = "free"
+
+[[dataset.source]]
+kind = "loose"
+urls = ["https://example.org/{:04}x4.png"]
+likeness = "unstated"
+evidence = { layout = ["test"] }
+"#;
+
+#[test]
+fn lr_images_are_compared_with_what_they_are_made_of() {
+    let place = Place::new();
+    place.write("list.toml", PAIRS.as_bytes());
+    for number in 1..=2 {
+        place.pair("theirs", &format!("{number:04}"), 48, 36 + 4 * number);
+    }
+    std::fs::create_dir_all(place.path("theirs/Two/LR")).unwrap();
+    std::fs::rename(place.path("theirs/HR"), place.path("theirs/Two/HR")).unwrap();
+    std::fs::rename(place.path("theirs/LR"), place.path("theirs/Two/LR/X4")).unwrap();
+    let pinned = "found as it is: 2 files, not verified as a whole (pinned: nobody published a hash)";
+    let fetch = "fetch hr lr --manifest list.toml --offline --from theirs";
+    assert_eq!(place.esr(fetch).ok(), format!("hr  {pinned}\nlr  {pinned}\n"));
+    let verify = "fetch --verify --manifest list.toml";
+    let told = place.esr(verify).ok();
+    let compared = "    with hr: 2 pairs of matching sizes; 2 of 2 sampled LR images equal our bicubic shrink bit for bit with mirrored borders\n";
+    assert!(told.contains(compared), "{told}");
+    let record = String::from_utf8(place.bytes("data/records/lr.json")).unwrap();
+    assert!(record.contains("\"border\": \"mirror\""), "{record}");
+    // The same again says the same, and changes nothing.
+    assert_eq!(place.esr(verify).ok(), told);
+    assert_eq!(place.bytes("data/records/lr.json"), record.as_bytes());
+    // Images of another set, recorded anew: each is sound, and together they are none.
+    std::fs::copy(place.path("theirs/Two/LR/X4/0001x4.png"), place.path("theirs/Two/LR/X4/0002x4.png"))
+        .unwrap();
+    std::fs::remove_file(place.path("data/records/lr.json")).unwrap();
+    place.esr(fetch).ok();
+    let ran = place.esr(verify);
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.stdout.contains("with hr: NOT SOUND") && ran.stderr.contains("0002x4.png"), "{ran:?}");
+}

@@ -2,7 +2,9 @@
 
 use crate::place::Place;
 
-const VERBS: [&str; 11] = [
+const VERBS: [&str; 13] = [
+    "fetch",
+    "pack",
     "inspect",
     "evaluate",
     "upscale",
