@@ -3,10 +3,11 @@ PROFILE ?= demo
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 ESR := $(CARGO_TARGET_DIR)/release/esr
+REHEARSAL ?= $(CARGO_TARGET_DIR)/rehearsal
 PEERS_PYTHON ?= benches/peers/.venv/bin/python
 SKIPPED := $(abspath $(CARGO_TARGET_DIR))/skipped-tests.txt
 
-.PHONY: help build reproduce test check fmt lint doc peers-test bench bench-kernels bench-step clean cargo
+.PHONY: help build reproduce test check fmt lint doc peers-test bench bench-kernels bench-step bench-fetch clean cargo
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +42,8 @@ doc: cargo
 
 peers-test:
 	@if command -v python3 >/dev/null; \
-	  then python3 benches/peers/compare.py --self-test; \
-	  else echo "skipped: the self-test of benches/peers needs python3" >&2; fi
+	  then python3 benches/peers/compare.py --self-test && python3 benches/fetch/rehearsal.py --self-test; \
+	  else echo "skipped: the self-tests of benches/peers and benches/fetch need python3" >&2; fi
 
 bench: build ## Time the hot paths, then the engine in turns with the peers that PEERS_PYTHON has
 	cargo bench --locked --bench hot_paths
@@ -50,6 +51,9 @@ bench: build ## Time the hot paths, then the engine in turns with the peers that
 	@if command -v python3 >/dev/null; \
 	  then python3 benches/peers/compare.py --python $(PEERS_PYTHON) --esr $(ESR); \
 	  else echo "no comparison with peers: it needs python3" >&2; fi
+
+bench-fetch: build ## Rehearse fetching on loopback beside curl, sha256sum and unzip (needs 15 GB in REHEARSAL)
+	python3 benches/fetch/rehearsal.py --work $(REHEARSAL) --output $(REHEARSAL)/rehearsal.json --esr $(ESR) --python $(PEERS_PYTHON)
 
 bench-kernels: cargo ## Time every kernel of the planned engine alone, on one thread
 	cargo bench --locked --bench kernels

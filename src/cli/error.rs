@@ -92,12 +92,12 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The whole chain on one line. Many messages end with their cause's already; it is not said twice.
+        // The whole chain on one line. Many messages have their cause's in them already; it is not said twice.
         let mut told = self.source.to_string();
         write!(f, "{told}")?;
         for cause in self.source.chain().skip(1) {
             let cause = cause.to_string();
-            if !told.ends_with(&cause) {
+            if !told.contains(&cause) {
                 write!(f, ": {cause}")?;
             }
             told = cause;

@@ -2,7 +2,7 @@
 //!
 //! [`super::augment`] says what each augmentation means and is the plain twin that the tests compare with, bit for bit.
 
-use super::turn::{LINE_BYTES, SIDE, Square, Way};
+use super::turn::{SIDE, Square, Way};
 use super::{Augmentation, RgbView, SizeError};
 
 /// What each of the 256 pixel values is in a model's data range.
@@ -35,11 +35,7 @@ pub fn copy_augmented(view: RgbView<'_>, augmentation: Augmentation, to: &mut [u
         let target_row = |x: usize| if augmentation.reverses_columns() { width - 1 - x } else { x };
         squares(view, augmentation, |left, column, part| match part {
             Part::Whole(square) => {
-                let turned = way.turn(square);
-                for x in 0..SIDE {
-                    let start = target_row(left + x) * across + column * 3;
-                    to[start..start + LINE_BYTES].copy_from_slice(turned.line(x));
-                }
+                way.turn(&square, to, |x| target_row(left + x) * across + column * 3);
             }
             Part::Cut(lines) => {
                 for x in left..width.min(left + SIDE) {
@@ -155,16 +151,20 @@ impl Part<'_> {
 /// the target that its first row becomes.
 #[inline(always)]
 fn squares(view: RgbView<'_>, augmentation: Augmentation, mut write: impl FnMut(usize, usize, Part<'_>)) {
-    let (width, height) = (view.width(), view.height());
+    let (way, width, height) = (Way::best(), view.width(), view.height());
     let mut rows = view.rows();
     let mut next_row = || {
         let row = if augmentation.reverses_rows() { rows.next_back() } else { rows.next() };
-        row.unwrap_or_default()
+        let row = row.unwrap_or_default();
+        way.fetch(row);
+        row
     };
+    let mut next_lines = || std::array::from_fn(|_| next_row());
+    let mut ahead: [&[u8]; SIDE] = next_lines();
     for column in (0..height).step_by(SIDE) {
         let count = SIDE.min(height - column);
-        let mut lines: [&[u8]; SIDE] = [&[]; SIDE];
-        lines[..count].fill_with(&mut next_row);
+        // The next lines come while these are worked on.
+        let lines = std::mem::replace(&mut ahead, next_lines());
         for left in (0..width).step_by(SIDE) {
             let square = lines.map(|line| line.get(left * 3..).and_then(<[u8]>::first_chunk));
             write(

@@ -6,21 +6,8 @@
 pub(super) const SIDE: usize = 16;
 /// Bytes of 16 pixels.
 pub(super) const LINE_BYTES: usize = SIDE * 3;
-/// Room for the bytes of 16 pixels and for what the last store writes behind them.
-const ROOM_BYTES: usize = 64;
-
 /// Lines of 16 pixels.
 pub(super) type Square<'a> = [&'a [u8; LINE_BYTES]; SIDE];
-
-/// The columns of a square as lines.
-pub(super) struct Turned([[u8; ROOM_BYTES]; SIDE]);
-
-impl Turned {
-    /// Column `x` of the square, from top to bottom.
-    pub(super) fn line(&self, x: usize) -> &[u8] {
-        &self.0[x][..LINE_BYTES]
-    }
-}
 
 /// What this processor can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +29,23 @@ impl Way {
         Self::Plain
     }
 
-    /// Turns columns into lines.
-    pub(super) fn turn(self, square: Square<'_>) -> Turned {
+    /// Writes column `x` of the square, from top to bottom, at `place(x)` of `to`.
+    pub(super) fn turn(self, square: &Square<'_>, to: &mut [u8], place: impl Fn(usize) -> usize) {
         match self {
-            Self::Plain => turn(square),
+            Self::Plain => turn(square, to, place),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this way is only there where the processor has the instructions.
-            Self::Shuffles => unsafe { shuffles::turn(square) },
+            Self::Shuffles => unsafe { shuffles::turn(square, to, place) },
+        }
+    }
+
+    /// Begins to bring a row into the cache. Squares are read from sixteen rows at once, more than the processor follows by itself.
+    pub(super) fn fetch(self, row: &[u8]) {
+        match self {
+            Self::Plain => {}
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Shuffles => unsafe { shuffles::fetch(row) },
         }
     }
 
@@ -69,14 +66,11 @@ impl Way {
     }
 }
 
-fn turn(square: Square<'_>) -> Turned {
-    let mut turned = [[0; ROOM_BYTES]; SIDE];
-    for (x, line) in turned.iter_mut().enumerate() {
-        for (to, from) in line.as_chunks_mut::<3>().0.iter_mut().zip(square) {
-            to.copy_from_slice(&from[x * 3..x * 3 + 3]);
-        }
+fn turn(square: &Square<'_>, to: &mut [u8], place: impl Fn(usize) -> usize) {
+    for x in 0..SIDE {
+        let line = to[place(x)..].as_chunks_mut::<3>().0.iter_mut();
+        line.zip(square).for_each(|(pixel, row)| *pixel = row.as_chunks().0[x]);
     }
-    Turned(turned)
 }
 
 fn reverse(blocks: &[[u8; LINE_BYTES]], to: &mut [[u8; LINE_BYTES]]) {
@@ -89,12 +83,14 @@ fn reverse(blocks: &[[u8; LINE_BYTES]], to: &mut [[u8; LINE_BYTES]]) {
 #[cfg(target_arch = "x86_64")]
 mod shuffles {
     use std::arch::x86_64::{
-        __m128i, _mm_loadu_si128, _mm_or_si128, _mm_shuffle_epi8, _mm_storeu_si128, _mm_unpackhi_epi32,
-        _mm_unpackhi_epi64, _mm_unpacklo_epi32, _mm_unpacklo_epi64,
+        __m128i, _MM_HINT_T0, _mm_loadu_si128, _mm_or_si128, _mm_prefetch, _mm_shuffle_epi8, _mm_slli_si128,
+        _mm_srli_si128, _mm_storeu_si128, _mm_unpackhi_epi32, _mm_unpackhi_epi64, _mm_unpacklo_epi32,
+        _mm_unpacklo_epi64,
     };
 
-    use super::{LINE_BYTES, ROOM_BYTES, SIDE, Square, Turned};
+    use super::{LINE_BYTES, SIDE, Square};
 
+    const CACHE_LINE_BYTES: usize = 64;
     /// A shuffle puts zero where its mask says this.
     const NONE: u8 = 0x80;
 
@@ -158,48 +154,68 @@ mod shuffles {
     }
 
     #[target_feature(enable = "ssse3")]
-    pub(super) fn turn(square: Square<'_>) -> Turned {
-        let mut turned = [[0; ROOM_BYTES]; SIDE];
+    pub(super) fn turn(square: &Square<'_>, to: &mut [u8], place: impl Fn(usize) -> usize) {
         let together = load(&TOGETHER);
-        // Blocks of four by four pixels. The four bytes that a store writes too much are overwritten by the next one, or lie behind the line.
-        for top in (0..SIDE).step_by(4) {
-            for left in (0..SIDE).step_by(4) {
-                let is_last = left + 4 == SIDE;
-                let (place, mask) = if is_last { (left * 3 - 4, &LAST) } else { (left * 3, &FIRST) };
-                let mask = load(mask);
-                let row = |row: usize| _mm_shuffle_epi8(load(at(square[top + row], place)), mask);
+        for left in (0..SIDE).step_by(4) {
+            let is_last = left + 4 == SIDE;
+            let (at_byte, mask) = if is_last { (left * 3 - 4, &LAST) } else { (left * 3, &FIRST) };
+            let mask = load(mask);
+            // Blocks of four by four pixels: the four rows from `top` on become a quarter of four columns, twelve bytes each.
+            let quarters = |top: usize| {
+                let row = |row: usize| _mm_shuffle_epi8(load(at(square[top + row], at_byte)), mask);
                 let (a, b, c, d) = (row(0), row(1), row(2), row(3));
                 let (low_ab, high_ab) = (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
                 let (low_cd, high_cd) = (_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
-                let columns = [
-                    _mm_unpacklo_epi64(low_ab, low_cd),
-                    _mm_unpackhi_epi64(low_ab, low_cd),
-                    _mm_unpacklo_epi64(high_ab, high_cd),
-                    _mm_unpackhi_epi64(high_ab, high_cd),
+                [
+                    _mm_shuffle_epi8(_mm_unpacklo_epi64(low_ab, low_cd), together),
+                    _mm_shuffle_epi8(_mm_unpackhi_epi64(low_ab, low_cd), together),
+                    _mm_shuffle_epi8(_mm_unpacklo_epi64(high_ab, high_cd), together),
+                    _mm_shuffle_epi8(_mm_unpackhi_epi64(high_ab, high_cd), together),
+                ]
+            };
+            let [first, second, third, fourth] = [quarters(0), quarters(4), quarters(8), quarters(12)];
+            for x in 0..4 {
+                // Joined here and not in memory: reading back what two stores wrote together makes the processor wait.
+                let line = [
+                    _mm_or_si128(first[x], _mm_slli_si128::<12>(second[x])),
+                    _mm_or_si128(_mm_srli_si128::<4>(second[x]), _mm_slli_si128::<8>(third[x])),
+                    _mm_or_si128(_mm_srli_si128::<8>(third[x]), _mm_slli_si128::<4>(fourth[x])),
                 ];
-                for (line, column) in turned[left..left + 4].iter_mut().zip(columns) {
-                    if let Some(to) = line[top * 3..].first_chunk_mut() {
-                        store(to, _mm_shuffle_epi8(column, together));
-                    }
-                }
+                let to = to[place(left + x)..][..LINE_BYTES].as_chunks_mut().0;
+                to.iter_mut().zip(line).for_each(|(to, value)| store(to, value));
             }
         }
-        Turned(turned)
     }
 
     #[target_feature(enable = "ssse3")]
     pub(super) fn reverse(blocks: &[[u8; LINE_BYTES]], to: &mut [[u8; LINE_BYTES]]) {
-        const MASKS: [[[u8; 16]; 3]; 3] = [
-            [reversed(0, 0), reversed(0, 1), reversed(0, 2)],
-            [reversed(1, 0), reversed(1, 1), reversed(1, 2)],
-            [reversed(2, 0), reversed(2, 1), reversed(2, 2)],
+        // The outer thirds take nothing from each other.
+        const MASKS: [[u8; 16]; 7] = [
+            reversed(0, 1),
+            reversed(0, 2),
+            reversed(1, 0),
+            reversed(1, 1),
+            reversed(1, 2),
+            reversed(2, 0),
+            reversed(2, 1),
         ];
+        let masks = MASKS.each_ref().map(|mask| load(mask));
         for (to, from) in to.iter_mut().zip(blocks.iter().rev()) {
-            let parts = [load(at(from, 0)), load(at(from, 16)), load(at(from, 32))];
-            for (to, masks) in to.as_chunks_mut::<16>().0.iter_mut().zip(&MASKS) {
-                let taken = |part: usize| _mm_shuffle_epi8(parts[part], load(&masks[part]));
-                store(to, _mm_or_si128(_mm_or_si128(taken(0), taken(1)), taken(2)));
+            let (a, b, c) = (load(at(from, 0)), load(at(from, 16)), load(at(from, 32)));
+            let taken = |part: __m128i, mask: usize| _mm_shuffle_epi8(part, masks[mask]);
+            let first = _mm_or_si128(taken(b, 0), taken(c, 1));
+            let second = _mm_or_si128(_mm_or_si128(taken(a, 2), taken(b, 3)), taken(c, 4));
+            let third = _mm_or_si128(taken(a, 5), taken(b, 6));
+            for (to, value) in to.as_chunks_mut::<16>().0.iter_mut().zip([first, second, third]) {
+                store(to, value);
             }
+        }
+    }
+
+    #[target_feature(enable = "ssse3")]
+    pub(super) fn fetch(row: &[u8]) {
+        for line in row.chunks(CACHE_LINE_BYTES) {
+            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
         }
     }
 }
@@ -216,11 +232,17 @@ mod tests {
             let pixels = bytes.take(SIDE * LINE_BYTES);
             let lines = pixels.as_chunks::<LINE_BYTES>().0;
             let square = std::array::from_fn(|y| &lines[y]);
-            let (best, plain) = (Way::best().turn(square), Way::Plain.turn(square));
-            for x in 0..SIDE {
-                assert_eq!(best.line(x), plain.line(x), "column {x}");
-                let column: Vec<u8> = lines.iter().flat_map(|line| line[x * 3..x * 3 + 3].to_vec()).collect();
-                assert_eq!(plain.line(x), column, "column {x}");
+            // Every other line, from the last to the first, so that nothing beside them may change.
+            let place = |x: usize| (SIDE - 1 - x) * 2 * LINE_BYTES;
+            for way in [Way::Plain, Way::best()] {
+                let mut to = vec![9; SIDE * 2 * LINE_BYTES];
+                way.turn(&square, &mut to, place);
+                for x in 0..SIDE {
+                    let (line, beside) = to[place(x)..][..2 * LINE_BYTES].split_at(LINE_BYTES);
+                    let column = lines.iter().flat_map(|line| line[x * 3..x * 3 + 3].to_vec());
+                    assert!(column.eq(line.iter().copied()), "column {x}, {way:?}");
+                    assert_eq!(beside, [9; LINE_BYTES], "column {x}, {way:?}");
+                }
             }
         }
         for count in 0..70 {

@@ -305,3 +305,29 @@ fn lr_images_are_compared_with_what_they_are_made_of() {
     assert_eq!(ran.code, 4, "{ran:?}");
     assert!(ran.stdout.contains("with hr: NOT SOUND") && ran.stderr.contains("0002x4.png"), "{ran:?}");
 }
+
+#[test]
+fn loose_files_may_come_from_a_folder_too_and_offline_the_best_source_is_named_once() {
+    let place = Place::new();
+    let second = "[[dataset.source]]\nkind = \"loose\"\nurls = [\"https://example.com/{:04}.png\"]\nlikeness = \"unstated\"\nevidence = { layout = [\"test\"] }\n";
+    let list =
+        PAIRS.replacen("[[dataset]]\nname = \"lr\"", &format!("{second}\n[[dataset]]\nname = \"lr\""), 1);
+    place.write("list.toml", list.as_bytes());
+    let ran = place.esr("fetch hr --manifest list.toml --offline");
+    let told = ran.fails(5);
+    assert_eq!(told.matches("is not here").count(), 1, "{told}");
+    assert!(
+        told.contains("https://example.org/0001.png") && told.ends_with("esr fetch hr --from DIR\n"),
+        "{told}"
+    );
+    for number in 1..=2 {
+        place.write(&format!("given/{number:04}.png"), &png(number));
+    }
+    let told = place.esr("fetch hr --manifest list.toml --offline --from given").ok();
+    assert_eq!(told, "hr  fetched: 2 files, not verified as a whole (pinned: nobody published a hash)\n");
+    assert_eq!(place.bytes("data/Two/HR/0002.png"), png(2));
+    assert_eq!(
+        place.esr("fetch --verify --manifest list.toml --data other").ok(),
+        "nothing is here: `other` holds none of the listed datasets\n"
+    );
+}

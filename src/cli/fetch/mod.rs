@@ -70,7 +70,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     }
     let screen = Screen::new()?;
     if args.verify {
-        return verify::verify(&list, &datasets, &store, &screen);
+        return verify::verify(&list, &datasets, &store, &screen, !args.names.is_empty());
     }
     let repair = if args.repair { " --repair" } else { "" };
     let settings = Settings {
@@ -102,7 +102,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
     }
     screen.stop_if_asked()?;
-    failure(&failed, repair).map_or(Ok(()), Err)
+    failure(&failed, &settings.command).map_or(Ok(()), Err)
 }
 
 fn told(dataset: &Dataset, text: &str) -> Result<(), CliError> {
@@ -120,8 +120,8 @@ fn in_words(repaired: &Repaired) -> String {
 }
 
 /// What to say when something failed. Several datasets of one archive fail for one reason, which is told once.
-fn failure(failed: &[(&Dataset, Arc<AcquireError>)], repair: &str) -> Option<CliError> {
-    let (first, error) = failed.first()?;
+fn failure(failed: &[(&Dataset, Arc<AcquireError>)], command: &str) -> Option<CliError> {
+    let (_, error) = failed.first()?;
     let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
     for (dataset, error) in failed {
         let reason = error.to_string();
@@ -136,8 +136,7 @@ fn failure(failed: &[(&Dataset, Arc<AcquireError>)], repair: &str) -> Option<Cli
     let advice = match exit {
         ExitCode::Network => format!(
             "\nwhat came so far is kept: run the same command again; without network here, fetch the archives elsewhere and give their folder: \
-             esr fetch{repair} {} --from DIR",
-            first.name
+             {command} --from DIR"
         ),
         _ => String::new(),
     };

@@ -11,20 +11,25 @@ use crate::fetch::record::Record;
 use crate::fetch::store::{self, State, Store};
 use crate::manifest::datasets::{Dataset, Datasets, Role};
 
+/// Checks what is here of `datasets`; what is not is only told if they were `asked` for by name.
 pub(super) fn verify(
     list: &Datasets,
     datasets: &[&Dataset],
     store: &Store,
     screen: &Screen,
+    asked: bool,
 ) -> Result<(), CliError> {
     let verifying = Verifying { list, store, screen };
-    let mut wrong = Vec::new();
+    let (mut wrong, mut here) = (Vec::new(), 0);
     for dataset in datasets {
         let folder = store.folder(&dataset.folder)?;
         if matches!(store::state(&folder)?, State::Absent) {
-            output::result(&format!("{}  not here", dataset.name))?;
+            if asked {
+                output::result(&format!("{}  not here", dataset.name))?;
+            }
             continue;
         }
+        here += 1;
         let record = Record::read(store.root(), &dataset.name).map_err(AcquireError::from)?;
         let bar = screen.task(&format!("check {}", dataset.folder));
         let found = check::deep(dataset, &folder, record.as_ref(), &*bar);
@@ -47,6 +52,12 @@ pub(super) fn verify(
             }
         };
         wrong.extend(problem);
+    }
+    if here == 0 && !asked {
+        output::result(&format!(
+            "nothing is here: `{}` holds none of the listed datasets",
+            store.root().display()
+        ))?;
     }
     match wrong.is_empty() {
         true => Ok(()),

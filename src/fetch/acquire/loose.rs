@@ -63,7 +63,10 @@ impl Session<'_> {
         let (found, url) = match held.filter(|held| expected.check(held).is_ok() && !expected.has_no_hash()) {
             Some(held) => (held, target.display().to_string()),
             None => {
-                let request = Request { urls: &file.urls, target: &target, expected: &expected };
+                let given = self.settings.from.as_ref().map(|from| from.join(&file.name));
+                let given = given.filter(|path| path.is_file()).map(|path| path.display().to_string());
+                let urls: Vec<String> = given.into_iter().chain(file.urls.iter().cloned()).collect();
+                let request = Request { urls: &urls, target: &target, expected: &expected };
                 let started = self.meter.start();
                 let fetched = self.downloader.fetch(&request, &Quiet(progress))?;
                 self.meter.stop(started, fetched.found.bytes.saturating_sub(fetched.resumed_bytes));

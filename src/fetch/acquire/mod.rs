@@ -131,6 +131,13 @@ pub enum AcquireError {
     File(#[from] fsio::Error),
 }
 
+impl AcquireError {
+    /// Whether only the network, which was forbidden, could have helped.
+    fn is_offline(&self) -> bool {
+        matches!(self, Self::Download(DownloadError::Offline { .. }))
+    }
+}
+
 /// What became of one dataset.
 #[derive(Debug)]
 pub struct Fate<'a, T = Outcome> {

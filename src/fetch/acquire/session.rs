@@ -1,5 +1,6 @@
 //! One run with the lock of the data folder held: archives are fetched, judged, unpacked and checked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,6 +65,8 @@ impl<'s> Session<'s> {
     /// Adopts what lies in the folder that was named, then tries the first source of every other dataset, then the next ones of those that did not come.
     pub(super) fn bring<'a>(&self, datasets: Vec<&'a Dataset>) -> Vec<Fate<'a>> {
         let (mut done, mut left) = (Vec::new(), Vec::new());
+        // Without the network every source fails alike: the first one, the best, is what people should get from elsewhere.
+        let mut offline: BTreeMap<&str, Arc<AcquireError>> = BTreeMap::new();
         for dataset in datasets {
             match adopt::from_elsewhere(self, dataset) {
                 Some(result) => done.push(Fate { dataset, result: result.map_err(Arc::new) }),
@@ -80,15 +83,21 @@ impl<'s> Session<'s> {
                 fate.result.is_err() && fate.dataset.sources.len() > attempt + 1 && !self.watch.stopped()
             };
             left.clear();
-            for fate in fates {
-                if again(&fate) {
-                    if let Err(error) = &fate.result {
-                        self.watch
-                            .note(&format!("note: {}: {error}; the next source is tried", fate.dataset.name));
+            for mut fate in fates {
+                let name = fate.dataset.name.as_str();
+                match &fate.result {
+                    Err(error) if error.is_offline() => {
+                        let first = offline.entry(name).or_insert_with(|| Arc::clone(error));
+                        fate.result = Err(Arc::clone(first));
                     }
-                    left.push(fate.dataset);
-                } else {
-                    done.push(fate);
+                    Err(error) if again(&fate) => {
+                        self.watch.note(&format!("note: {name}: {error}; the next source is tried"));
+                    }
+                    _ => {}
+                }
+                match again(&fate) {
+                    true => left.push(fate.dataset),
+                    false => done.push(fate),
                 }
             }
         }

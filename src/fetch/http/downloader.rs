@@ -103,6 +103,10 @@ impl Downloader {
             (None, 0 | 1) => {
                 Err(failures.pop().unwrap_or_else(|| DownloadError::NoUrl { target: target.to_path_buf() }))
             }
+            // Which of them the file is fetched from elsewhere makes no difference.
+            (None, _) if failures.iter().all(|error| matches!(error, DownloadError::Offline { .. })) => {
+                Err(failures.swap_remove(0))
+            }
             (None, _) => Err(DownloadError::AllFailed { target: target.to_path_buf(), failures }),
         }
     }
