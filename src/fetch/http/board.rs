@@ -22,8 +22,10 @@ struct State {
     claims: BTreeMap<u64, Range<u64>>,
     next_claim: u64,
     total_bytes: Option<u64>,
-    /// Whether streams beside the first may claim more.
-    helped: bool,
+    /// How many streams may claim something; those with higher numbers wait.
+    streams: usize,
+    /// Whether there will not be more of them.
+    settled: bool,
     stopped: bool,
     closed: bool,
 }
@@ -40,13 +42,14 @@ pub(super) struct Front {
 }
 
 impl Board {
-    pub(super) fn new(held: Extents, total_bytes: Option<u64>, limit_bytes: u64, helped: bool) -> Self {
+    pub(super) fn new(held: Extents, total_bytes: Option<u64>, limit_bytes: u64) -> Self {
         let state = State {
             held,
             claims: BTreeMap::new(),
             next_claim: 0,
             total_bytes,
-            helped,
+            streams: 1,
+            settled: false,
             stopped: false,
             closed: false,
         };
@@ -58,10 +61,10 @@ impl Board {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the first part that is neither here nor on its way, at most `step` bytes of it.
-    pub(super) fn claim(&self, step: u64, helper: bool) -> Option<Claim<'_>> {
+    /// Takes the first part that is neither here nor on its way, at most `step` bytes of it, for the stream of that number.
+    pub(super) fn claim(&self, step: u64, stream: usize) -> Option<Claim<'_>> {
         let mut state = self.state();
-        if state.stopped || (helper && !state.helped) {
+        if state.stopped || stream >= state.streams {
             return None;
         }
         let gap = self.free(&state, 0)?;
@@ -86,9 +89,43 @@ impl Board {
         self.changed.notify_all();
     }
 
+    /// So many streams may claim parts from now on; with `for_good`, that stays so, and who waits for its turn need not wait any more.
+    pub(super) fn allow(&self, streams: usize, for_good: bool) {
+        let mut state = self.state();
+        if !state.settled {
+            (state.streams, state.settled) = (streams, for_good);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// From now on only the first stream goes on.
     pub(super) fn no_more_help(&self) {
-        self.state().helped = false;
+        let mut state = self.state();
+        (state.streams, state.settled) = (1, true);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// No stream is added any more; those that are there go on.
+    pub(super) fn settle(&self) {
+        self.state().settled = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the stream of that number may claim parts; `false` if it never will.
+    pub(super) fn wait_turn(&self, stream: usize) -> bool {
+        let waits = |state: &mut State| !state.stopped && !state.settled && stream >= state.streams;
+        let state = self.changed.wait_while(self.state(), waits).unwrap_or_else(PoisonError::into_inner);
+        !state.stopped && stream < state.streams
+    }
+
+    /// Waits for `timeout`; how much is here then, or nothing if the number of streams will not change any more.
+    pub(super) fn look_after(&self, timeout: Duration) -> Option<u64> {
+        let waits = |state: &mut State| !state.stopped && !state.settled;
+        let waited = self.changed.wait_timeout_while(self.state(), timeout, waits);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (!state.stopped && !state.settled).then(|| state.held.bytes())
     }
 
     /// Nobody needs to go on: something failed for good.
@@ -184,18 +221,23 @@ mod tests {
 
     #[test]
     fn every_part_has_one_writer() {
-        let board = Board::new(Extents::default(), Some(10), 99, true);
-        let mut first = board.claim(4, false).unwrap();
-        let second = board.claim(4, true).unwrap();
+        let board = Board::new(Extents::default(), Some(10), 99);
+        let mut first = board.claim(4, 0).unwrap();
+        assert!(board.claim(4, 1).is_none(), "its turn has not come");
+        board.allow(2, false);
+        assert!(board.wait_turn(1) && board.look_after(Duration::ZERO) == Some(0));
+        let second = board.claim(4, 1).unwrap();
         assert_eq!((first.range(), second.range()), (0..4, 4..8));
         first.advance(4);
         assert!(!first.extend(4), "the second has that");
         drop(second);
         assert!(first.extend(4));
         assert_eq!(first.range(), 4..8);
-        assert_eq!(board.claim(4, true).unwrap().range(), 8..10);
+        assert_eq!(board.claim(4, 1).unwrap().range(), 8..10);
         board.no_more_help();
-        assert!(board.claim(4, true).is_none() && board.claim(4, false).is_some());
+        board.allow(2, true);
+        assert!(board.claim(4, 1).is_none() && board.claim(4, 0).is_some());
+        assert!(!board.wait_turn(1) && board.look_after(Duration::ZERO).is_none());
         first.advance(4);
         assert!(first.extend(4));
         first.advance(2);
@@ -204,8 +246,8 @@ mod tests {
 
     #[test]
     fn an_unknown_size_is_bounded_until_it_is_known() {
-        let board = Board::new(Extents::default(), None, 7, false);
-        let mut claim = board.claim(u64::MAX, false).unwrap();
+        let board = Board::new(Extents::default(), None, 7);
+        let mut claim = board.claim(u64::MAX, 0).unwrap();
         assert_eq!(claim.range(), 0..7);
         claim.advance(3);
         board.ends_at(3);

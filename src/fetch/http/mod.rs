@@ -37,6 +37,7 @@ mod status;
 mod stream;
 #[cfg(test)]
 pub(super) mod tests;
+mod trial;
 
 pub use downloader::{Downloader, Fetched, Request};
 pub use error::DownloadError;

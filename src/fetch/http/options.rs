@@ -26,10 +26,12 @@ pub struct Options {
     pub retry_after_cap: Duration,
     /// How many redirects are followed. Default 10.
     pub redirects: usize,
-    /// How many ranges of one file are fetched at once where the server allows it. Default 4; 1 switches ranges off.
+    /// How many ranges of one file are fetched at once at most, where the server allows it and it helps. Default 4; 1 switches ranges off.
     pub ranges: usize,
     /// Files with fewer missing bytes than this come as one stream. Default 64 MiB.
     pub ranges_from_bytes: u64,
+    /// How long the rate of so many ranges at once is measured before another is added, if it helps. Default 2 s; zero uses all at once.
+    pub ranges_trial: Duration,
     /// The length of one range. Short ones keep the front of the file growing, which is what the hash follows. Default 16 MiB.
     pub range_bytes: u64,
     /// The most bytes a file of unknown size may have. Default 64 GiB, several times the largest archive of the field.
@@ -57,6 +59,7 @@ impl Default for Options {
             redirects: 10,
             ranges: 4,
             ranges_from_bytes: 64 << 20,
+            ranges_trial: Duration::from_secs(2),
             range_bytes: 16 << 20,
             limit_bytes: 64 << 30,
             checkpoint_interval: Duration::from_secs(5),

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::thread;
+use std::time::Instant;
 
 use reqwest::blocking::Response;
 
@@ -16,7 +17,11 @@ use super::options::Options;
 use super::partial::Partial;
 use super::progress::Progress;
 use super::stream::Sink;
+use super::trial::Trial;
 use crate::fetch::Expected;
+
+/// How often it is looked how much has arrived while the rate of some streams is measured.
+const LOOKS: u32 = 8;
 
 /// What all rounds on one URL have in common.
 #[derive(Clone, Copy)]
@@ -49,7 +54,7 @@ impl Round<'_> {
         self.progress.started(total_bytes);
         self.progress.advanced(partial.note.held.bytes());
         let pieced = parallel || partial.note.held.bytes() > 0;
-        let board = Board::new(partial.note.held.clone(), total_bytes, self.options.limit_bytes, parallel);
+        let board = Board::new(partial.note.held.clone(), total_bytes, self.options.limit_bytes);
         let outcome = self.stream(partial, &board, lead, if parallel { ranges } else { 1 });
         partial.note.held = board.held();
         match outcome {
@@ -124,6 +129,15 @@ impl Round<'_> {
         DownloadError::Protocol { url: self.url.to_owned(), reason: reason.to_owned() }
     }
 
+    /// Measures how many streams are worth having, until that is known or the round ends.
+    fn try_streams(&self, board: &Board, mut trial: Trial) {
+        let start = Instant::now();
+        while let Some(bytes) = board.look_after(self.options.ranges_trial / LOOKS) {
+            trial.look(start.elapsed(), bytes);
+            board.allow(trial.streams(), trial.is_over());
+        }
+    }
+
     /// Lets the lead stream, the helpers and the follower run to their ends.
     fn stream(
         &self,
@@ -155,21 +169,30 @@ impl Round<'_> {
             // The lead claims first, so that its claim is where its body begins.
             let total = board.total_bytes();
             let lead_end = total.map(|total| board.held().gap(0, total).map_or(total, |gap| gap.end));
-            let first = lead.and_then(|response| Some((response, board.claim(step, false)?)));
+            let first = lead.and_then(|response| Some((response, board.claim(step, 0)?)));
+            let trial = Trial::new(streams, self.options.ranges_trial);
+            board.allow(trial.streams(), trial.is_over());
             let helping: Vec<_> = (1..streams)
                 // A thread that cannot be had is help that cannot be had, no more.
-                .filter_map(|_| thread::Builder::new().spawn_scoped(scope, || worker.help()).ok())
+                .filter_map(|number| {
+                    thread::Builder::new().spawn_scoped(scope, move || worker.help(number)).ok()
+                })
                 .collect();
+            if !trial.is_over() {
+                // Without it there is one stream, which is enough.
+                let _ = thread::Builder::new().spawn_scoped(scope, move || self.try_streams(board, trial));
+            }
             let led = match first {
                 Some((mut response, claim)) => {
                     sink.drain(&mut response, claim, lead_end, step).and_then(|()| {
                         // A connection with the rest of a body in it is of no more use.
                         drop(response);
-                        worker.work(false)
+                        worker.work(0)
                     })
                 }
                 None => Ok(()),
             };
+            board.settle();
             let mut failures: Vec<Failure> = led.err().into_iter().collect();
             if streams > 1 {
                 failures = failures.into_iter().map(Failure::of_helper).collect();
@@ -190,7 +213,7 @@ impl Round<'_> {
     }
 }
 
-/// A stream that asks for one missing part after the other.
+/// A stream, with a number, that asks for one missing part after the other.
 #[derive(Clone, Copy)]
 struct Worker<'a> {
     round: Round<'a>,
@@ -201,20 +224,23 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Helps until there is nothing to claim. After a failure of its own it stops; after one that says that ranges do not work,
+    /// Waits for its turn, and helps until there is nothing to claim. After a failure of its own it stops; after one that says that ranges do not work,
     /// so do the others.
-    fn help(&self) -> Result<(), Failure> {
-        let outcome = self.work(true).map_err(Failure::of_helper);
+    fn help(&self, number: usize) -> Result<(), Failure> {
+        if !self.sink.board.wait_turn(number) {
+            return Ok(());
+        }
+        let outcome = self.work(number).map_err(Failure::of_helper);
         if matches!(outcome, Err(Failure::OneStream(_))) {
             self.sink.board.no_more_help();
         }
         outcome
     }
 
-    fn work(&self, helper: bool) -> Result<(), Failure> {
+    fn work(&self, number: usize) -> Result<(), Failure> {
         let board = self.sink.board;
         let Some(validator) = self.validator else { return Ok(()) };
-        while let (Some(total), Some(claim)) = (board.total_bytes(), board.claim(self.step, helper)) {
+        while let (Some(total), Some(claim)) = (board.total_bytes(), board.claim(self.step, number)) {
             let Range { start, end } = claim.range();
             let part =
                 Part { range: start..end, total_bytes: Some(total), validator: Some(validator.clone()) };

@@ -60,6 +60,7 @@ pub(in crate::fetch) fn hasty() -> Options {
         retry_after_cap: Duration::from_millis(60),
         ranges: 1,
         ranges_from_bytes: 10_000,
+        ranges_trial: Duration::ZERO,
         range_bytes: 8_000,
         limit_bytes: 1_000_000,
         checkpoint_interval: Duration::from_millis(5),

@@ -41,6 +41,25 @@ fn ranges_make_the_same_file() {
 }
 
 #[test]
+fn streams_are_added_only_after_it_is_measured_whether_they_help() {
+    // Every connection gets so much and no more: some 100 kB a second.
+    let slow: Reply = Arc::new(|asked| {
+        let (head, body) = proper(asked, &body(SIZE), "\"v1\"");
+        let pieces = body
+            .chunks(1_000)
+            .flat_map(|piece| [Act::Send(piece.to_vec()), Act::Sleep(std::time::Duration::from_millis(10))]);
+        [Act::Send(head)].into_iter().chain(pieces).collect()
+    });
+    let trial = |ms| Options { ranges_trial: std::time::Duration::from_millis(ms), ..options() };
+    let (outcome, asked, _) = fetch(Arc::clone(&slow), trial(40));
+    assert!(outcome.is_ok() && asked.len() > 1, "{}", asked.len());
+    // All is here before anything is known.
+    let (outcome, asked, _) = fetch(slow, trial(60_000));
+    assert!(outcome.is_ok());
+    assert_eq!(asked.len(), 1);
+}
+
+#[test]
 fn without_a_strong_validator_there_is_one_stream() {
     let (outcome, asked, _) = fetch(good(&body(SIZE), "W/\"v1\""), options());
     assert!(outcome.is_ok());
