@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_line_that_stands_still_ends_the_trial_too() {
-        assert_eq!(walk(2, |_| 0).1, true);
+        assert!(walk(2, |_| 0).1);
         let at_once = Trial::new(4, Duration::ZERO);
         assert_eq!((at_once.streams(), at_once.is_over()), (4, true));
         let alone = Trial::new(1, Duration::from_secs(2));
