@@ -20,6 +20,9 @@ mod attribute {
     pub(super) const MEMORY_POOLS_SUPPORTED: i32 = 115;
 }
 
+/// The oldest compute capability that our kernels run on: Ampere, the first with asynchronous copies to shared memory, bf16 and TF32.
+pub const NEEDED_COMPUTE_CAPABILITY: (u32, u32) = (8, 0);
+
 /// Who may use a device (`CUcomputemode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

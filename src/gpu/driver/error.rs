@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::code;
 use super::{CudaVersion, Loss, Memory, Surroundings};
+use crate::space::readable;
 
 const BUSY_ADVICE: &str = "another process holds the GPU in exclusive mode: end it (`nvidia-smi` lists it), or run `nvidia-smi -c DEFAULT` as root";
 
@@ -123,8 +124,9 @@ impl GpuError {
             }
             Self::Busy { ordinal, name } => format!("cuda:{ordinal} is in use: {name}"),
             Self::OutOfMemory { doing, memory: Some(memory) } => format!(
-                "cannot {doing}: the GPU is out of memory, {} of {} bytes are free",
-                memory.free_bytes, memory.total_bytes
+                "cannot {doing}: the GPU is out of memory, {} of {} are free",
+                readable(memory.free_bytes),
+                readable(memory.total_bytes)
             ),
             Self::OutOfMemory { doing, memory: None } => format!("cannot {doing}: the GPU is out of memory"),
             Self::Lost { doing, name, .. } => format!("the GPU was lost (seen on trying to {doing}): {name}"),

@@ -16,7 +16,7 @@ mod surroundings;
 mod tests;
 
 pub use code::Loss;
-pub use device::{ComputeMode, DeviceFacts, Memory};
+pub use device::{ComputeMode, DeviceFacts, Memory, NEEDED_COMPUTE_CAPABILITY};
 pub use error::GpuError;
 pub use open::{CudaVersion, Driver, NEEDED_CUDA};
 pub use surroundings::{Access, Node, Surroundings};

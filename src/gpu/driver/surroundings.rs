@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::fsio::pseudo_file;
+
 /// PCI vendor number of NVIDIA, as the kernel writes it.
 const NVIDIA: &str = "0x10de";
 
@@ -60,7 +62,9 @@ impl Surroundings {
     pub(super) fn look_below(root: &Path, visible_devices: Option<String>) -> Self {
         Self {
             visible_devices,
-            kernel_module: read(&root.join("proc/driver/nvidia/version")).as_deref().and_then(module_version),
+            kernel_module: pseudo_file(root.join("proc/driver/nvidia/version"))
+                .as_deref()
+                .and_then(module_version),
             nodes: nodes(&root.join("dev")),
             cards: cards(&root.join("sys/bus/pci/devices")),
         }
@@ -112,11 +116,6 @@ fn module_version(text: &str) -> Option<String> {
     text.lines().next()?.split_ascii_whitespace().find(looks_right).map(str::to_owned)
 }
 
-fn read(path: &Path) -> Option<String> {
-    // The file is made by the kernel and short; the limit guards against anything else in its place.
-    String::from_utf8(crate::fsio::read_limited(path, 1 << 16).ok()?).ok()
-}
-
 /// The control node, the unified memory node, those of the devices, and WSL's.
 fn nodes(folder: &Path) -> Vec<Node> {
     let is_ours = |name: &str| {
@@ -143,7 +142,7 @@ fn nodes(folder: &Path) -> Vec<Node> {
 
 fn cards(folder: &Path) -> Vec<String> {
     let is = |card: &str, file: &str, start: &str| {
-        read(&folder.join(card).join(file)).is_some_and(|text| text.trim().starts_with(start))
+        pseudo_file(folder.join(card).join(file)).is_some_and(|text| text.trim().starts_with(start))
     };
     names(folder)
         .into_iter()

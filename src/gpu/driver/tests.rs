@@ -212,7 +212,7 @@ fn each_failure_is_an_error_with_advice() {
 #[test]
 fn a_failure_in_the_middle_is_told_apart() {
     let fake = Fake::build(&[]);
-    let full = ["cannot make a buffer", "84825604096 of 85899345920 bytes are free", "smaller batch"];
+    let full = ["cannot make a buffer", "84.82 GB of 85.89 GB are free", "smaller batch"];
     fake.expect("compute", "alloc=2", "OutOfMemory", &full);
     assert_eq!(fake.ask("compute", "alloc=2")["lost"], false);
     fake.expect("compute", "synchronize=214", "Lost", &["ECC_UNCORRECTABLE", "wait for a kernel", "xid"]);
