@@ -51,6 +51,8 @@ pub struct Disk {
 pub struct FoundCudnn {
     /// Its file.
     pub path: PathBuf,
+    /// Whether it lies in a folder that the user named.
+    pub given: bool,
     /// Its version, if it was loaded; only the first that loads is.
     pub version: Option<Version>,
     /// Why it does not load.
@@ -105,18 +107,25 @@ fn disk(place: Place, path: &Path) -> Disk {
     Disk { place, path: path.to_path_buf(), free_bytes: free.ok(), problem }
 }
 
-fn find_cudnn(given: &[PathBuf]) -> Vec<FoundCudnn> {
+fn find_cudnn(folders: &[PathBuf]) -> Vec<FoundCudnn> {
+    let mut paths: Vec<(PathBuf, bool)> =
+        cudnn::in_given(folders).into_iter().map(|path| (path, true)).collect();
+    for path in cudnn::in_usual_places(&cudnn::Environment::here(), Path::new("/")) {
+        if !paths.iter().any(|(known, _)| *known == path) {
+            paths.push((path, false));
+        }
+    }
     let mut loaded = false;
-    let look = |path: PathBuf| {
-        // Two versions in one process would be asked for trouble.
-        let answer = if loaded { None } else { Some(cudnn::version_of(&path)) };
+    let look = |(path, given): (PathBuf, bool)| {
+        // Two versions of it in one process would disturb each other.
+        let answer = (!loaded).then(|| cudnn::version_of(&path));
         loaded |= matches!(answer, Some(Ok(_)));
         let (version, problem) = match answer {
             Some(Ok(version)) => (Some(version), None),
             Some(Err(problem)) => (None, Some(problem)),
             None => (None, None),
         };
-        FoundCudnn { path, version, problem }
+        FoundCudnn { path, given, version, problem }
     };
-    cudnn::candidates(given, &cudnn::Environment::here(), Path::new("/")).into_iter().map(look).collect()
+    paths.into_iter().map(look).collect()
 }

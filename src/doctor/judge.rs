@@ -191,20 +191,20 @@ fn cudnn(facts: &Facts) -> Vec<Finding> {
             (None, None) => continue,
         });
     }
+    let folders: Vec<String> = facts.cuda_libs.iter().map(|path| format!("`{}`", path.display())).collect();
+    let folders = folders.join(", ");
     if facts.cudnn.is_empty() {
-        let where_ = match asked {
-            true => {
-                let folders: Vec<String> =
-                    facts.cuda_libs.iter().map(|path| format!("`{}`", path.display())).collect();
-                format!("in {} or the usual places", folders.join(", "))
-            }
-            false => "in the usual places".into(),
-        };
+        let given = if asked { format!("in {folders} or ") } else { String::new() };
+        let what = format!("no cuDNN 9 {given}in the usual places; our own kernels are used");
+        findings.push(Finding::new(Topic::Libraries, Status::Limited, what).advise(
+            "optional: `pip install nvidia-cudnn-cu12` into a Python environment and name it by `--cuda-libs DIR`",
+        ));
+    } else if asked && !facts.cudnn.iter().any(|found| found.given) {
+        let what = format!("no cuDNN 9 in {folders}; the one of the usual places is used");
         findings.push(
-            Finding::new(Topic::Libraries, Status::Limited, format!("no cuDNN 9 {where_}; our own kernels are used"))
-                .advise(
-                    "optional: `pip install nvidia-cudnn-cu12` into a Python environment and name it by `--cuda-libs DIR`",
-                ),
+            Finding::new(Topic::Libraries, Status::Limited, what).advise(
+                "name the folder of libcudnn.so.9, or the Python environment in which it is installed",
+            ),
         );
     }
     findings

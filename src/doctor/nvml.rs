@@ -1,5 +1,5 @@
 //! The place of NVML in the report: whether its library opens. What NVML says of rights, clocks and throttling belongs into [`Nvml`] and
-//! [`findings`], matched to the devices of CUDA by UUID.
+//! `findings`, matched to the devices of CUDA by UUID.
 
 use libloading::Library;
 use serde::Serialize;

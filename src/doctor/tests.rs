@@ -3,6 +3,7 @@
 use super::nvml::Nvml;
 use super::*;
 use crate::gpu::cudnn::Version;
+use crate::gpu::driver::fake::{self, Fake};
 use crate::gpu::driver::{self, Access, ComputeMode, CudaVersion, DeviceFacts, Node, Surroundings};
 use crate::measure::Machine;
 
@@ -129,15 +130,17 @@ fn many() -> Facts {
         cudnn: vec![
             FoundCudnn {
                 path: "/a/libcudnn.so.9".into(),
+                given: false,
                 version: None,
                 problem: Some("file too short".into()),
             },
             FoundCudnn {
                 path: "/b/libcudnn.so.9".into(),
+                given: false,
                 version: Some(Version { major: 9, minor: 15, patch: 1 }),
                 problem: None,
             },
-            FoundCudnn { path: "/c/libcudnn.so.9".into(), version: None, problem: None },
+            FoundCudnn { path: "/c/libcudnn.so.9".into(), given: false, version: None, problem: None },
         ],
         nvml: Nvml { opens: true, problem: None },
         ..plain()
@@ -241,7 +244,7 @@ fn everything_that_can_be_better() {
     unknown        disk       room for runs in `runs`: refused
     works          GPU        driver for CUDA 13.0 (/usr/lib/libcuda.so.1, kernel module 580.82.07)
     works          GPU        cuda:0: Test H100, compute capability 9.0, 132 multiprocessors, 84.00 GB of 85.00 GB free
-    limited        libraries  no cuDNN 9 in `/venv` or the usual places; our own kernels are used
+    limited        libraries  no cuDNN 9 in `/venv` or in the usual places; our own kernels are used
                               → optional: `pip install nvidia-cudnn-cu12` into a Python environment and name it by `--cuda-libs DIR`
     limited        NVML       no clocks, temperatures and throttle reasons: no such file
                               → install the driver's libnvidia-ml.so.1, or start the container with NVIDIA_DRIVER_CAPABILITIES=compute,utility
@@ -276,6 +279,33 @@ fn a_system_that_tells_nothing() {
 }
 
 #[test]
+fn a_named_folder_without_cudnn_is_told() {
+    let libraries = |facts: Facts| -> Vec<String> {
+        let report = Report::judge(facts);
+        report.findings.into_iter().filter(|f| f.topic == Topic::Libraries).map(|f| f.what).collect()
+    };
+    let one = |given| {
+        vec![FoundCudnn {
+            path: "/x".into(),
+            given,
+            version: Some(Version { major: 9, minor: 1, patch: 0 }),
+            problem: None,
+        }]
+    };
+    let named = vec!["/venv".into()];
+    assert_eq!(
+        libraries(Facts { cuda_libs: named.clone(), cudnn: one(false), ..many() }),
+        ["cuDNN 9.1.0 in `/x`", "no cuDNN 9 in `/venv`; the one of the usual places is used"]
+    );
+    assert_eq!(
+        libraries(Facts { cuda_libs: named.clone(), cudnn: one(true), ..many() }),
+        ["cuDNN 9.1.0 in `/x`"]
+    );
+    assert_eq!(libraries(Facts { cuda_libs: named, ..plain() }).len(), 1, "asked for without a driver");
+    assert!(libraries(plain()).is_empty());
+}
+
+#[test]
 fn the_form_is_versioned_and_flat() {
     let json = serde_json::to_value(Report::judge(many())).unwrap();
     assert_eq!(json["schema"], 1);
@@ -300,6 +330,34 @@ fn the_form_is_versioned_and_flat() {
             "thermal"
         ]
     );
+}
+
+/// Not a test of its own: what the process below runs.
+#[test]
+fn child() {
+    if fake::is_child() {
+        fake::answer(&serde_json::to_value(gather(&Places::default())).unwrap());
+    }
+}
+
+#[test]
+fn a_made_up_driver_is_reported() {
+    let driver = Fake::build(&[]);
+    let ask = |behaviour| driver.ask(&fake::child_of(module_path!()), "report", behaviour);
+    let report = ask("devices=2");
+    assert_eq!(report["gpu"]["driver"]["cuda"], serde_json::json!({ "major": 12, "minor": 4 }));
+    assert_eq!(report["gpu"]["devices"].as_array().unwrap().len(), 2);
+    assert_eq!(report["gpu"]["devices"][1]["facts"]["name"], "Fake GPU 1");
+    assert_eq!(report["gpu"]["devices"][1]["problem"], serde_json::Value::Null);
+    let report = ask("retain=2");
+    assert_eq!(report["gpu"]["devices"][0]["memory"], serde_json::Value::Null);
+    let problem = report["gpu"]["devices"][0]["problem"]["what"].as_str().unwrap();
+    assert!(problem.contains("out of memory"), "{problem}");
+    let report = ask("init=803");
+    let finding =
+        report["findings"].as_array().unwrap().iter().find(|finding| finding["topic"] == "gpu").unwrap();
+    assert_eq!(finding["status"], "does_not");
+    assert!(finding["advice"].as_str().unwrap().contains("reboot after the update"), "{finding}");
 }
 
 #[test]

@@ -71,22 +71,30 @@ impl fmt::Display for Version {
     }
 }
 
-/// All files that could be it, best first: those in `given` folders, then in the environment's, then in the system's below `root`.
-/// A given folder may be the one with the library, a Python environment, or a folder of packages.
-pub fn candidates(given: &[PathBuf], environment: &Environment, root: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = given.iter().flat_map(|folder| below_prefix(folder)).collect();
-    folders.extend(environment.library_path.iter().flat_map(std::env::split_paths));
+/// All files that could be it in folders that the user names, in that order. Such a folder may be the one with the library, a Python environment, or a
+/// folder of packages.
+pub fn in_given(folders: &[PathBuf]) -> Vec<PathBuf> {
+    files(folders.iter().flat_map(|folder| below_prefix(folder)))
+}
+
+/// All files that could be it in the places that the environment names, then in those of the system below `root`.
+pub fn in_usual_places(environment: &Environment, root: &Path) -> Vec<PathBuf> {
+    let named = environment.library_path.iter().flat_map(std::env::split_paths);
+    // An empty name would be the folder that the program happens to run in.
+    let mut folders: Vec<PathBuf> = named.filter(|folder| folder.is_absolute()).collect();
     folders.extend(environment.prefixes.iter().flat_map(|prefix| below_prefix(prefix)));
     folders.extend(SYSTEM.map(|folder| root.join(folder)));
     folders.push(root.join("usr/lib/python3/dist-packages").join(IN_WHEELS));
     let python_homes =
         [Some(root.join("usr/local")), environment.home.as_ref().map(|home| home.join(".local"))];
     folders.extend(python_homes.iter().flatten().flat_map(|prefix| wheels(prefix)));
+    files(folders)
+}
+
+/// The library's files in these folders, each once, although the same file is often reached by several links.
+fn files(folders: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
-    for folder in
-        folders.iter().filter(|folder| folder.is_absolute() || given.iter().any(|g| folder.starts_with(g)))
-    {
-        // The same file is often reached by several links.
+    for folder in folders {
         if let Ok(file) = folder.join(LIBRARY).canonicalize()
             && file.is_file()
             && !found.contains(&file)
@@ -169,9 +177,13 @@ mod tests {
             prefixes: vec![at("venv")],
             home: Some(at("home")),
         };
-        let found = candidates(&[at("given"), at("venv-given"), at("nowhere")], &environment, &at(""));
-        assert_eq!(found, places.map(|place| at(place).join(LIBRARY)));
-        assert!(candidates(&[], &Environment::default(), &at("nowhere")).is_empty());
+        let (given, usual) = places.split_at(2);
+        let file = |place: &&str| at(place).join(LIBRARY);
+        let found = in_given(&[at("given"), at("venv-given"), at("nowhere"), at("given")]);
+        assert_eq!(found, given.iter().map(file).collect::<Vec<_>>());
+        assert_eq!(in_given(&[at(given[0])]), [file(&given[0])], "the folder of the library itself");
+        assert_eq!(in_usual_places(&environment, &at("")), usual.iter().map(file).collect::<Vec<_>>());
+        assert!(in_usual_places(&Environment::default(), &at("nowhere")).is_empty());
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod api;
 mod code;
 mod device;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod library;
 mod open;
 mod surroundings;

@@ -224,6 +224,16 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_without_panicking(text in ".{0,200}", visible in proptest::option::of(".{0,20}")) {
+            let version = module_version(&text);
+            proptest::prop_assert!(version.is_none_or(|version| text.contains(&version)));
+            let root = tempfile::tempdir().unwrap();
+            proptest::prop_assert!(!Surroundings::look_below(root.path(), visible).advice().is_empty());
+        }
+    }
+
     #[test]
     fn versions_of_both_kinds_of_module_are_read() {
         let proprietary =

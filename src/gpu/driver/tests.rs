@@ -1,29 +1,20 @@
-//! Every way to fail, with a made-up driver. A process loads a driver once, so each case is a process: this test program itself, running [`child`].
+//! Every way to fail, with a made-up driver. A process loads a driver once, so each case is a process: this test program itself, running [`child`] (see [`fake`]).
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
+use super::fake::{self, Fake};
 use super::*;
 
-/// Set for the process that opens the driver: what it does with it.
-const TASK: &str = "ESR_TEST_GPU_TASK";
-
-/// Comes before the child's answer, which is one line of JSON, and keeps it apart from the test program's own words.
-const MARK: &str = "ANSWER ";
-
-/// Not a test of its own: what the processes below run. Without a task it does nothing.
+/// Not a test of its own: what the processes below run.
 #[test]
 fn child() {
-    let Ok(task) = std::env::var(TASK) else { return };
-    let answer = match run(&task) {
+    let Ok(task) = std::env::var(fake::TASK) else { return };
+    fake::answer(&match run(&task) {
         Ok(value) => serde_json::json!({ "fine": value }),
         Err(error) => serde_json::json!({
             "error": format!("{error:?}").split([' ', '{']).next().unwrap(),
             "text": error.to_string(),
             "lost": error.is_lost(),
         }),
-    };
-    println!("\n{MARK}{answer}");
+    });
 }
 
 fn run(task: &str) -> Result<serde_json::Value, GpuError> {
@@ -54,89 +45,25 @@ fn run(task: &str) -> Result<serde_json::Value, GpuError> {
     }
 }
 
-/// A folder with the made-up driver under both of its names.
-struct Fake {
-    folder: tempfile::TempDir,
+fn ask(driver: &Fake, task: &str, behaviour: &str) -> serde_json::Value {
+    driver.ask(&fake::child_of(module_path!()), task, behaviour)
 }
 
-impl Fake {
-    fn build(flags: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        compile(&folder.path().join("libcuda.so.1"), flags);
-        // The bindings try this name first, and would find the real driver of a machine that has one.
-        std::os::unix::fs::symlink("libcuda.so.1", folder.path().join("libcuda.so")).unwrap();
-        Self { folder }
+fn expect(driver: &Fake, task: &str, behaviour: &str, error: &str, words: &[&str]) {
+    let answer = ask(driver, task, behaviour);
+    assert_eq!(answer["error"], error, "{behaviour}: {answer}");
+    for word in words {
+        assert!(answer["text"].as_str().unwrap().contains(word), "{behaviour}: {answer} lacks `{word}`");
     }
-
-    /// What the child says when the driver is told to behave like this.
-    fn ask(&self, task: &str, behaviour: &str) -> serde_json::Value {
-        ask(Some(self.folder.path()), task, &[("FAKE_CUDA", behaviour)])
-    }
-
-    fn expect(&self, task: &str, behaviour: &str, error: &str, words: &[&str]) {
-        let answer = self.ask(task, behaviour);
-        assert_eq!(answer["error"], error, "{behaviour}: {answer}");
-        for word in words {
-            assert!(answer["text"].as_str().unwrap().contains(word), "{behaviour}: {answer} lacks `{word}`");
-        }
-    }
-}
-
-fn compile(library: &Path, flags: &[&str]) {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fake_libcuda.rs");
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc)
-        .args([
-            "--edition",
-            "2024",
-            "--crate-type",
-            "cdylib",
-            "--crate-name",
-            "fake_libcuda",
-            "-C",
-            "panic=abort",
-        ])
-        .args(["-C", "link-arg=-Wl,-soname,libcuda.so.1", "-A", "non_snake_case"])
-        .args(flags)
-        .arg("-o")
-        .args([library, &source])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn ask(libraries: Option<&Path>, task: &str, variables: &[(&str, &str)]) -> serde_json::Value {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([
-        "--exact",
-        &format!("{}::child", module_path!().split_once("::").unwrap().1),
-        "--nocapture",
-    ]);
-    command
-        .env(TASK, task)
-        .env_remove("FAKE_CUDA")
-        .env_remove("CUDA_VISIBLE_DEVICES")
-        .env_remove("LD_LIBRARY_PATH");
-    command.envs(libraries.map(|folder| ("LD_LIBRARY_PATH", folder)));
-    command.envs(variables.iter().copied());
-    let output = command.output().unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the child must not panic: {stdout}{stderr}");
-    let answer = stdout.lines().find_map(|line| line.strip_prefix(MARK));
-    serde_json::from_str(answer.unwrap_or_else(|| panic!("no answer: {stdout}{stderr}"))).unwrap()
 }
 
 #[test]
 fn a_driver_that_works_is_described_and_used() {
-    let fake = Fake::build(&[]);
-    let answer = &fake.ask("describe:1", "devices=2")["fine"];
+    let driver = Fake::build(&[]);
+    let answer = &ask(&driver, "describe:1", "devices=2")["fine"];
     assert_eq!(answer["version"], "12.4");
     assert_eq!(answer["count"], 2);
-    assert!(
-        answer["library"].as_str().unwrap().starts_with(fake.folder.path().to_str().unwrap()),
-        "{answer}"
-    );
+    assert!(answer["library"].as_str().unwrap().starts_with(driver.folder().to_str().unwrap()), "{answer}");
     assert_eq!(
         answer["memory"],
         serde_json::json!({ "free_bytes": 79u64 << 30, "total_bytes": 80u64 << 30 })
@@ -151,17 +78,17 @@ fn a_driver_that_works_is_described_and_used() {
             "kernel_time_limit": false, "memory_pools": true,
         })
     );
-    let mig = &fake.ask("describe", "mig=1 exclusive=1")["fine"]["facts"];
+    let mig = &ask(&driver, "describe", "mig=1 exclusive=1")["fine"]["facts"];
     assert_eq!(mig["mig"], true);
     assert_eq!(mig["uuid"], "MIG-a0a0a0a0-a0a0-a0a0-a0a0-a0a0a0a0a0a0");
     assert_eq!(mig["parent_uuid"], "GPU-00000000-0000-0000-0000-000000000000");
     assert_eq!(mig["compute_mode"], "exclusive_process");
-    assert_eq!(fake.ask("compute", "")["fine"], "computed");
+    assert_eq!(ask(&driver, "compute", "")["fine"], "computed");
 }
 
 #[test]
 fn each_failure_is_an_error_with_advice() {
-    let fake = Fake::build(&[]);
+    let driver = Fake::build(&[]);
     let start = [
         ("init=34", "CUDA_ERROR_STUB_LIBRARY", "for linking only"),
         ("init=46", "CUDA_ERROR_DEVICE_UNAVAILABLE", "exclusive mode"),
@@ -177,31 +104,46 @@ fn each_failure_is_an_error_with_advice() {
         ("driver_version=34", "CUDA_ERROR_STUB_LIBRARY", "for linking only"),
     ];
     for (behaviour, name, advice) in start {
-        fake.expect("describe", behaviour, "Start", &["does not start", name, advice]);
+        expect(&driver, "describe", behaviour, "Start", &["does not start", name, advice]);
     }
     let old = ["supports CUDA 11.8, at least 12.0 is needed", "525.60.13"];
-    fake.expect("describe", "version=11080", "TooOld", &old);
-    fake.expect("describe", "version=-1", "TooOld", &["supports CUDA 0.0"]);
-    fake.expect(
+    expect(&driver, "describe", "version=11080", "TooOld", &old);
+    expect(&driver, "describe", "version=-1", "TooOld", &["supports CUDA 0.0"]);
+    expect(
+        &driver,
         "describe",
         "driver_version=1",
         "Unusable",
         &["cuDriverGetVersion fails with CUDA_ERROR_INVALID"],
     );
-    fake.expect("describe", "count=999", "Unusable", &["cuDeviceGetCount fails with CUDA_ERROR_UNKNOWN"]);
-    fake.expect("describe", "devices=0", "NoDevice", &["shows no device; "]);
-    fake.expect("describe", "devices=-7", "NoDevice", &["shows no device; "]);
-    fake.expect("describe", "count=100", "NoDevice", &["shows no device; "]);
-    fake.expect("describe:1", "", "NoSuchDevice", &["there is no cuda:1, only cuda:0; "]);
-    fake.expect("describe:9", "devices=3", "NoSuchDevice", &["there is no cuda:9, only cuda:0 to cuda:2; "]);
-    fake.expect(
+    expect(&driver, "describe", "count=999", "Unusable", &["cuDeviceGetCount fails with CUDA_ERROR_UNKNOWN"]);
+    expect(&driver, "describe", "devices=0", "NoDevice", &["shows no device; "]);
+    expect(&driver, "describe", "devices=-7", "NoDevice", &["shows no device; "]);
+    expect(&driver, "describe", "count=100", "NoDevice", &["shows no device; "]);
+    expect(&driver, "describe:1", "", "NoSuchDevice", &["there is no cuda:1, only cuda:0; "]);
+    expect(
+        &driver,
+        "describe:9",
+        "devices=3",
+        "NoSuchDevice",
+        &["there is no cuda:9, only cuda:0 to cuda:2; "],
+    );
+    expect(
+        &driver,
         "describe",
         "name=1",
         "Call",
         &["cannot describe cuda:0: CUDA_ERROR_INVALID_VALUE (invalid argument)"],
     );
-    fake.expect("describe", "retain=2", "OutOfMemory", &["cannot ask the memory of cuda:0", "nvidia-smi"]);
-    fake.expect(
+    expect(
+        &driver,
+        "describe",
+        "retain=2",
+        "OutOfMemory",
+        &["cannot ask the memory of cuda:0", "nvidia-smi"],
+    );
+    expect(
+        &driver,
         "compute",
         "retain=46",
         "Busy",
@@ -211,52 +153,71 @@ fn each_failure_is_an_error_with_advice() {
 
 #[test]
 fn a_failure_in_the_middle_is_told_apart() {
-    let fake = Fake::build(&[]);
+    let driver = Fake::build(&[]);
     let full = ["cannot make a buffer", "84.82 GB of 85.89 GB are free", "smaller batch"];
-    fake.expect("compute", "alloc=2", "OutOfMemory", &full);
-    assert_eq!(fake.ask("compute", "alloc=2")["lost"], false);
-    fake.expect("compute", "synchronize=214", "Lost", &["ECC_UNCORRECTABLE", "wait for a kernel", "xid"]);
-    fake.expect(
+    expect(&driver, "compute", "alloc=2", "OutOfMemory", &full);
+    assert_eq!(ask(&driver, "compute", "alloc=2")["lost"], false);
+    expect(&driver, "compute", "synchronize=214", "Lost", &["ECC_UNCORRECTABLE", "wait for a kernel", "xid"]);
+    expect(
+        &driver,
         "compute",
         "synchronize=700",
         "Lost",
         &["ILLEGAL_ADDRESS", "a kernel of this program is wrong"],
     );
-    fake.expect("compute", "synchronize=46", "Lost", &["DEVICE_UNAVAILABLE", "wait for a kernel"]);
-    fake.expect("compute", "synchronize=719", "Lost", &["LAUNCH_FAILED"]);
-    fake.expect("compute", "synchronize=999", "Lost", &["CUDA_ERROR_UNKNOWN", "once `nvidia-smi` answers"]);
-    assert_eq!(fake.ask("compute", "synchronize=999")["lost"], true);
-    fake.expect("compute", "synchronize=1", "Call", &["cannot wait for a kernel: CUDA_ERROR_INVALID_VALUE"]);
+    expect(&driver, "compute", "synchronize=46", "Lost", &["DEVICE_UNAVAILABLE", "wait for a kernel"]);
+    expect(&driver, "compute", "synchronize=719", "Lost", &["LAUNCH_FAILED"]);
+    expect(
+        &driver,
+        "compute",
+        "synchronize=999",
+        "Lost",
+        &["CUDA_ERROR_UNKNOWN", "once `nvidia-smi` answers"],
+    );
+    assert_eq!(ask(&driver, "compute", "synchronize=999")["lost"], true);
+    expect(
+        &driver,
+        "compute",
+        "synchronize=1",
+        "Call",
+        &["cannot wait for a kernel: CUDA_ERROR_INVALID_VALUE"],
+    );
 }
 
 #[test]
 fn variables_that_hide_devices_are_named() {
-    let fake = Fake::build(&[]);
+    let driver = Fake::build(&[]);
     let hide = [("FAKE_CUDA", "init=100"), ("CUDA_VISIBLE_DEVICES", "-1")];
-    let answer = ask(Some(fake.folder.path()), "describe", &hide);
+    let answer = fake::ask(Some(driver.folder()), &fake::child_of(module_path!()), "describe", &hide);
     assert!(answer["text"].as_str().unwrap().contains("CUDA_VISIBLE_DEVICES is `-1`"), "{answer}");
-    let answer = ask(Some(fake.folder.path()), "describe:4", &[("CUDA_VISIBLE_DEVICES", "3")]);
+    let answer = fake::ask(
+        Some(driver.folder()),
+        &fake::child_of(module_path!()),
+        "describe:4",
+        &[("CUDA_VISIBLE_DEVICES", "3")],
+    );
     assert!(answer["text"].as_str().unwrap().contains("counted from 0"), "{answer}");
 }
 
 #[test]
 fn a_library_that_is_no_driver_is_an_error() {
     let incomplete = Fake::build(&["--cfg", "incomplete"]);
-    incomplete.expect("describe", "", "Unusable", &["it has no function cuDeviceGetUuid_v2"]);
+    expect(&incomplete, "describe", "", "Unusable", &["it has no function cuDeviceGetUuid_v2"]);
     let broken = tempfile::tempdir().unwrap();
     std::fs::write(broken.path().join("libcuda.so.1"), "no library").unwrap();
-    let answer = ask(Some(broken.path()), "describe", &[]);
+    let answer = fake::ask(Some(broken.path()), &fake::child_of(module_path!()), "describe", &[]);
     // A machine with a driver of its own: the loader goes on to that one only if the file is of another kind, not if it is broken.
     assert_eq!(answer["error"], "Unusable", "{answer}");
 }
 
 #[test]
 fn a_stub_beside_the_driver_is_named() {
-    let fake = Fake::build(&[]);
-    let stub = fake.folder.path().join("libcuda.so");
+    let driver = Fake::build(&[]);
+    let stub = driver.folder().join("libcuda.so");
     std::fs::remove_file(&stub).unwrap();
-    compile(&stub, &["-C", "link-arg=-Wl,-soname,libstub.so"]);
-    fake.expect(
+    fake::compile(&stub, &["-C", "link-arg=-Wl,-soname,libstub.so"]);
+    expect(
+        &driver,
         "describe",
         "",
         "Hidden",
@@ -266,7 +227,7 @@ fn a_stub_beside_the_driver_is_named() {
 
 #[test]
 fn this_machine_has_a_driver_or_says_that_it_has_none() {
-    let answer = ask(None, "describe", &[]);
+    let answer = fake::ask(None, &fake::child_of(module_path!()), "describe", &[]);
     if library::load(&library::NAMES).is_err() {
         assert_eq!(answer["error"], "NoLibrary", "{answer}");
         assert!(
