@@ -131,8 +131,11 @@ fn device(device: &Device) -> Finding {
         || readable(facts.memory_bytes),
         |memory| format!("{} of {} free", readable(memory.free_bytes), readable(memory.total_bytes)),
     );
+    // The PCI address tells which one it is in the lists of other tools, which count in another order.
+    let at = facts.pci_id.as_ref().map_or_else(String::new, |pci| format!(" at {pci}"));
+    let clock = facts.max_sm_clock_mhz.map_or_else(String::new, |mhz| format!(" up to {mhz} MHz"));
     let what = format!(
-        "cuda:{}: {}, compute capability {major}.{minor}, {} multiprocessors, {memory}",
+        "cuda:{}: {}{at}, compute capability {major}.{minor}, {} multiprocessors{clock}, {memory}",
         facts.ordinal, facts.name, facts.multiprocessors
     );
     if facts.compute_capability < NEEDED_COMPUTE_CAPABILITY {

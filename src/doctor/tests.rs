@@ -174,16 +174,16 @@ fn gpus_of_every_kind() {
     works          disk       500.00 GB free for datasets in `data`
     works          disk       500.00 GB free for runs in `runs`
     works          GPU        driver for CUDA 13.0 (/usr/lib/libcuda.so.1, kernel module 580.82.07)
-    works          GPU        cuda:0: Test H100, compute capability 9.0, 132 multiprocessors, 84.00 GB of 85.00 GB free
-    limited        GPU        cuda:1: Test H100, compute capability 9.0, 132 multiprocessors, 84.00 GB of 85.00 GB free, a MIG instance
+    works          GPU        cuda:0: Test H100 at 0000:41:00.0, compute capability 9.0, 132 multiprocessors up to 1980 MHz, 84.00 GB of 85.00 GB free
+    limited        GPU        cuda:1: Test H100 at 0000:41:00.0, compute capability 9.0, 132 multiprocessors up to 1980 MHz, 84.00 GB of 85.00 GB free, a MIG instance
                               → it computes; its clocks cannot be watched, and neighbours share its power: do not publish times of it
-    does not work  GPU        cuda:2: Test H100, compute capability 7.5, 132 multiprocessors, 84.00 GB of 85.00 GB free
+    does not work  GPU        cuda:2: Test H100 at 0000:41:00.0, compute capability 7.5, 132 multiprocessors up to 1980 MHz, 84.00 GB of 85.00 GB free
                               → the kernels need compute capability 8.0: use another GPU or `--device cpu`
-    limited        GPU        cuda:3: Test H100, compute capability 9.0, 132 multiprocessors, 84.00 GB of 85.00 GB free, with a display
+    limited        GPU        cuda:3: Test H100 at 0000:41:00.0, compute capability 9.0, 132 multiprocessors up to 1980 MHz, 84.00 GB of 85.00 GB free, with a display
                               → the driver ends kernels that run for seconds, and the display disturbs measurements: use a GPU without one
-    does not work  GPU        cuda:4: Test H100, compute capability 9.0, 132 multiprocessors, 84.00 GB of 85.00 GB free, but its compute mode prohibits computing
+    does not work  GPU        cuda:4: Test H100 at 0000:41:00.0, compute capability 9.0, 132 multiprocessors up to 1980 MHz, 84.00 GB of 85.00 GB free, but its compute mode prohibits computing
                               → as root: `nvidia-smi -c DEFAULT`
-    does not work  GPU        cuda:5: Test H100, compute capability 9.0, 132 multiprocessors, 85.00 GB: cuda:5 is in use: CUDA_ERROR_DEVICE_UNAVAILABLE
+    does not work  GPU        cuda:5: Test H100 at 0000:41:00.0, compute capability 9.0, 132 multiprocessors up to 1980 MHz, 85.00 GB: cuda:5 is in use: CUDA_ERROR_DEVICE_UNAVAILABLE
                               → end it
     does not work  GPU        cuda:6: the GPU was lost
                               → restart
@@ -243,7 +243,7 @@ fn everything_that_can_be_better() {
                               → make room there, or use another folder
     unknown        disk       room for runs in `runs`: refused
     works          GPU        driver for CUDA 13.0 (/usr/lib/libcuda.so.1, kernel module 580.82.07)
-    works          GPU        cuda:0: Test H100, compute capability 9.0, 132 multiprocessors, 84.00 GB of 85.00 GB free
+    works          GPU        cuda:0: Test H100 at 0000:41:00.0, compute capability 9.0, 132 multiprocessors up to 1980 MHz, 84.00 GB of 85.00 GB free
     limited        libraries  no cuDNN 9 in `/venv` or in the usual places; our own kernels are used
                               → optional: `pip install nvidia-cudnn-cu12` into a Python environment and name it by `--cuda-libs DIR`
     limited        NVML       no clocks, temperatures and throttle reasons: no such file

@@ -212,7 +212,7 @@ fn start_advice(code: i32, surroundings: &Surroundings) -> String {
             "the kernel module is in a bad state, often after the machine slept: run `modprobe -r nvidia_uvm && modprobe nvidia_uvm`, or reboot"
                 .into()
         }
-        // CUDA_ERROR_NO_DEVICE, CUDA_ERROR_INVALID_DEVICE, CUDA_ERROR_OPERATING_SYSTEM and what we do not know.
+        // CUDA_ERROR_INVALID_DEVICE, CUDA_ERROR_OPERATING_SYSTEM and what we do not know.
         _ => surroundings.advice(),
     }
 }

@@ -94,14 +94,18 @@ impl Driver {
             return Err(GpuError::TooOld { library: file, found: version, needed: NEEDED_CUDA });
         }
         same_library(&api, &file)?;
-        api.init().map_err(|code| start_error(&api, &file, code))?;
+        let no_device = || GpuError::NoDevice { surroundings: Box::new(Surroundings::look()) };
+        api.init().map_err(|code| match code.0 {
+            code::NO_DEVICE => no_device(),
+            _ => start_error(&api, &file, code),
+        })?;
         let count = api.device_count().map_err(|code| match code.0 {
-            code::NO_DEVICE => GpuError::NoDevice { surroundings: Box::new(Surroundings::look()) },
+            code::NO_DEVICE => no_device(),
             _ => unusable("cuDeviceGetCount", code),
         })?;
         match usize::try_from(count) {
             Ok(device_count) if device_count > 0 => Ok(Self { api, library: file, version, device_count }),
-            _ => Err(GpuError::NoDevice { surroundings: Box::new(Surroundings::look()) }),
+            _ => Err(no_device()),
         }
     }
 

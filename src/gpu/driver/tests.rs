@@ -93,7 +93,6 @@ fn each_failure_is_an_error_with_advice() {
         ("init=34", "CUDA_ERROR_STUB_LIBRARY", "for linking only"),
         ("init=46", "CUDA_ERROR_DEVICE_UNAVAILABLE", "exclusive mode"),
         ("init=2", "CUDA_ERROR_OUT_OF_MEMORY", "ulimit -v"),
-        ("init=100", "CUDA_ERROR_NO_DEVICE", "; "),
         ("init=304", "CUDA_ERROR_OPERATING_SYSTEM", "; "),
         ("init=802", "CUDA_ERROR_SYSTEM_NOT_READY", "nvidia-fabricmanager"),
         ("init=803", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", "different versions"),
@@ -117,6 +116,7 @@ fn each_failure_is_an_error_with_advice() {
         &["cuDriverGetVersion fails with CUDA_ERROR_INVALID"],
     );
     expect(&driver, "describe", "count=999", "Unusable", &["cuDeviceGetCount fails with CUDA_ERROR_UNKNOWN"]);
+    expect(&driver, "describe", "init=100", "NoDevice", &["shows no device; "]);
     expect(&driver, "describe", "devices=0", "NoDevice", &["shows no device; "]);
     expect(&driver, "describe", "devices=-7", "NoDevice", &["shows no device; "]);
     expect(&driver, "describe", "count=100", "NoDevice", &["shows no device; "]);
