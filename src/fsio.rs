@@ -189,6 +189,14 @@ pub fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// The most bytes read of one file that the kernel makes; `/proc/cpuinfo` takes about 2 KiB a processor.
+const PSEUDO_FILE_LIMIT_BYTES: u64 = 16 << 20;
+
+/// The text of a file under `/proc` or `/sys`, if it is there.
+pub(crate) fn pseudo_file(path: impl AsRef<Path>) -> Option<String> {
+    String::from_utf8(read_limited(path.as_ref(), PSEUDO_FILE_LIMIT_BYTES).ok()?).ok()
+}
+
 /// A versioned JSON artefact: the struct has a `schema` field that holds [`Artefact::SCHEMA`] when written.
 pub trait Artefact: Serialize + DeserializeOwned {
     /// What people call it, e.g. "evaluation".

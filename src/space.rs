@@ -57,7 +57,7 @@ pub fn require(path: &Path, needed_bytes: u64) -> Result<(), SpaceError> {
 }
 
 /// Bytes for people, with the exact number where it is short.
-fn readable(bytes: u64) -> String {
+pub(crate) fn readable(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] =
         [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     match UNITS.iter().find(|(_, unit)| bytes >= *unit) {

@@ -4,12 +4,8 @@
 //! what is measured. Everything the system does not tell is `None`, never a guess.
 
 use std::fs;
-use std::path::Path;
 
-use crate::fsio;
-
-/// The most bytes read of one file under `/proc` or `/sys`; `/proc/cpuinfo` takes about 2 KiB a processor.
-const PSEUDO_FILE_LIMIT_BYTES: u64 = 16 << 20;
+use crate::fsio::pseudo_file;
 
 /// CPU time since boot in clock ticks, summed over all processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,11 +72,6 @@ impl Probe for HostProbe {
     fn peak_memory_bytes(&mut self) -> Option<u64> {
         parse_peak_memory_bytes(&pseudo_file("/proc/self/status")?)
     }
-}
-
-/// The text of a file under `/proc` or `/sys`, if it is there.
-pub(super) fn pseudo_file(path: impl AsRef<Path>) -> Option<String> {
-    String::from_utf8(fsio::read_limited(path.as_ref(), PSEUDO_FILE_LIMIT_BYTES).ok()?).ok()
 }
 
 fn cpu_mhz() -> Option<f64> {

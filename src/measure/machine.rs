@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::host::pseudo_file;
+use crate::fsio::pseudo_file;
 
 /// Instruction sets that decide how fast a convolution can be; others are not listed.
 const FLAGS_THAT_MATTER: [&str; 14] = [

@@ -1,0 +1,99 @@
+//! For tests: a made-up driver, and processes that load it. A process loads a driver only once, so each case is a process: this test program itself, told
+//! to run one test, which does nothing else unless [`TASK`] is set.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Set for the process that opens the driver: what it does with it.
+pub(crate) const TASK: &str = "ESR_TEST_GPU_TASK";
+
+/// Comes before the child's answer, which is one line of JSON, and keeps it apart from the test program's own words.
+const MARK: &str = "ANSWER ";
+
+/// Whether this process is a child.
+pub(crate) fn is_child() -> bool {
+    std::env::var_os(TASK).is_some()
+}
+
+/// The name of the test `child` in a module.
+pub(crate) fn child_of(module: &str) -> String {
+    // The test program does not name the crate.
+    format!("{}::child", module.split_once("::").unwrap().1)
+}
+
+/// Hands the child's answer to its parent.
+pub(crate) fn answer(answer: &serde_json::Value) {
+    println!("\n{MARK}{answer}");
+}
+
+/// A folder with the made-up driver under both of its names.
+pub(crate) struct Fake {
+    folder: tempfile::TempDir,
+}
+
+impl Fake {
+    /// Compiles it.
+    pub(crate) fn build(flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        compile(&folder.path().join("libcuda.so.1"), flags);
+        // The bindings try this name first, and would find the real driver of a machine that has one.
+        std::os::unix::fs::symlink("libcuda.so.1", folder.path().join("libcuda.so")).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the child says when the driver is told to behave like this (see the fixture).
+    pub(crate) fn ask(&self, child: &str, task: &str, behaviour: &str) -> serde_json::Value {
+        ask(Some(self.folder()), child, task, &[("FAKE_CUDA", behaviour)])
+    }
+}
+
+pub(crate) fn compile(library: &Path, flags: &[&str]) {
+    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fake_libcuda.rs");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc)
+        .args([
+            "--edition",
+            "2024",
+            "--crate-type",
+            "cdylib",
+            "--crate-name",
+            "fake_libcuda",
+            "-C",
+            "panic=abort",
+        ])
+        .args(["-C", "link-arg=-Wl,-soname,libcuda.so.1", "-A", "non_snake_case"])
+        .args(flags)
+        .arg("-o")
+        .args([library, &source])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs a child with libraries of its own and asks what it says.
+pub(crate) fn ask(
+    libraries: Option<&Path>,
+    child: &str,
+    task: &str,
+    variables: &[(&str, &str)],
+) -> serde_json::Value {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", child, "--nocapture"]);
+    command
+        .env(TASK, task)
+        .env_remove("FAKE_CUDA")
+        .env_remove("CUDA_VISIBLE_DEVICES")
+        .env_remove("LD_LIBRARY_PATH");
+    command.envs(libraries.map(|folder| ("LD_LIBRARY_PATH", folder)));
+    command.envs(variables.iter().copied());
+    let output = command.output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the child must not panic: {stdout}{stderr}");
+    let answer = stdout.lines().find_map(|line| line.strip_prefix(MARK));
+    serde_json::from_str(answer.unwrap_or_else(|| panic!("no answer: {stdout}{stderr}"))).unwrap()
+}
