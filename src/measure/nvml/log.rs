@@ -20,7 +20,7 @@ use crate::measure::error::Error;
 /// Version of the format.
 const SCHEMA: u64 = 1;
 
-/// The most bytes such a log may have: about 450 a sample, at most [`super::recorder::MAX_SAMPLES`] of them, and the marks.
+/// The most bytes such a log may have: about 450 a sample, at most [`super::sampler::MAX_SAMPLES`] of them, and the marks.
 const LIMIT_BYTES: u64 = 512 << 20;
 
 /// What the log is about.
@@ -77,8 +77,21 @@ pub struct GpuLogFooter {
     pub lost: Option<Lost>,
     /// Facts of the header that were no longer true at the end.
     pub changed_facts: Vec<String>,
-    /// Whether the sampling thread had to be left behind in a call that did not return.
-    pub abandoned: bool,
+    /// How the sampling thread ended.
+    pub ending: SamplerEnding,
+}
+
+/// How the sampling thread ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplerEnding {
+    /// When it was asked to, or it never began.
+    #[default]
+    Ended,
+    /// Not at all: a call of NVML did not return, and the thread was left behind in it.
+    LeftBehind,
+    /// By a fault of this program. The samples until then are good.
+    Failed,
 }
 
 /// Everything that a [`super::GpuRecorder`] saw.

@@ -1,27 +1,25 @@
-//! The thread that samples, and the hand of the measuring thread on it.
+//! The hand of the measuring thread on the thread that samples.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nvml_wrapper::Nvml;
-
-use super::cost::{CostSum, thread_cpu_ns};
 use super::facts::GpuFacts;
 use super::library;
-use super::log::{GpuLog, GpuLogFooter, GpuLogHeader, Mark, stale_ns};
-use super::refusal::{Asking, Lost, Refusals};
-use super::sample::{GpuSample, Reader, as_ns};
-use super::schedule::{SamplingPeriod, Schedule};
+use super::log::{GpuLog, GpuLogFooter, GpuLogHeader, Mark, SamplerEnding, stale_ns};
+use super::refusal::Lost;
+use super::sample::as_ns;
+use super::sampler::{Sampler, Seen, locked};
+use super::schedule::SamplingPeriod;
 use super::unavailable::Unavailable;
 use super::window::GpuWindow;
 use crate::measure::clock::{Clock, MonotonicClock};
 
-/// The most samples kept: about 100 minutes at 10 ms and 17 hours at 100 ms, some 100 MB of memory. Later ones are counted.
-pub(super) const MAX_SAMPLES: usize = 600_000;
+/// How long to wait for NVML at the start. Without persistence mode it wakes every device of the machine, seconds each.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long to wait for the sampling thread at the end before it is left behind in a call that does not return.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +33,8 @@ pub struct RecorderOptions {
     pub uuid: String,
     /// Time from one sample to the next.
     pub period: SamplingPeriod,
+    /// How long the start waits for the library and the device.
+    pub start_timeout: Duration,
     /// How long the end waits for a call that does not return.
     pub stop_timeout: Duration,
 }
@@ -46,6 +46,7 @@ impl RecorderOptions {
             library: library::library_path(None),
             uuid: uuid.into(),
             period: SamplingPeriod::DEFAULT,
+            start_timeout: START_TIMEOUT,
             stop_timeout: STOP_TIMEOUT,
         }
     }
@@ -72,21 +73,8 @@ struct Sampling {
     ended: Receiver<()>,
 }
 
-/// What the sampling thread has seen so far.
-#[derive(Debug, Default)]
-struct Seen {
-    samples: Vec<GpuSample>,
-    not_kept: u64,
-    missed: u64,
-    worst_late: Duration,
-    cost: CostSum,
-    refusals: Refusals,
-    lost: Option<Lost>,
-    changed_facts: Vec<String>,
-}
-
 impl GpuRecorder {
-    /// Opens NVML, finds the device, reads its facts and starts the thread. `clock` is the one the measuring thread reads.
+    /// Starts the thread, which opens NVML, finds the device and reads its facts, and waits until it has. `clock` is the one the measuring thread reads.
     pub fn start(options: &RecorderOptions, clock: MonotonicClock) -> Self {
         let started = clock.now();
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -117,30 +105,37 @@ impl GpuRecorder {
     }
 
     fn begin(&mut self, options: &RecorderOptions) -> Result<(), Unavailable> {
-        let nvml = library::open(options.library.as_deref())?;
-        let facts = {
-            let device = library::find(&nvml, &options.uuid)?;
-            let mut asking = Asking::default();
-            let facts = GpuFacts::read(&nvml, &device, &mut asking);
-            asking.add_to(&mut locked(&self.seen).refusals);
-            facts
-        };
-        self.header.facts = Some(facts.clone());
         let stop = Arc::new(AtomicBool::new(false));
-        let (end, ended) = channel();
-        let work = Work {
-            nvml,
+        let (opened_sender, opened) = channel();
+        let (end_sender, ended) = channel();
+        let sampler = Sampler {
+            library: options.library.clone(),
             uuid: options.uuid.clone(),
-            facts,
             period: options.period,
             clock: self.clock,
             stop: Arc::clone(&stop),
             seen: Arc::clone(&self.seen),
         };
-        let spawned = std::thread::Builder::new().name("esr-nvml".to_owned()).spawn(move || work.run(end));
-        let handle = spawned.map_err(|error| Unavailable::NoThread { detail: error.to_string() })?;
-        self.sampling = Some(Sampling { stop, thread: handle.thread().clone(), ended });
-        Ok(())
+        let thread = std::thread::Builder::new().name("esr-nvml".to_owned());
+        let handle = thread
+            .spawn(move || sampler.run(&opened_sender, end_sender))
+            .map_err(|error| Unavailable::NoThread { detail: error.to_string() })?;
+        let sampling = Sampling { stop, thread: handle.thread().clone(), ended };
+        match opened.recv_timeout(options.start_timeout) {
+            Ok(facts) => {
+                self.header.facts = Some(facts?);
+                self.sampling = Some(sampling);
+                Ok(())
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                // Should the call return after all, the thread ends without a sample.
+                sampling.signal();
+                Err(Unavailable::NoAnswer { seconds: options.start_timeout.as_secs_f64() })
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Unavailable::NoThread { detail: "it ended before it had begun".to_owned() })
+            }
+        }
     }
 
     /// The device, or why there is none.
@@ -184,13 +179,18 @@ impl GpuRecorder {
 
     /// Takes a last sample, ends the thread and gives the log. A thread that does not end is left behind.
     pub fn finish(mut self) -> GpuLog {
-        let mut abandoned = false;
-        if let Some(sampling) = self.sampling.take() {
-            sampling.signal();
-            // A disconnected channel is a thread that ended as well.
-            let answer = sampling.ended.recv_timeout(self.stop_timeout);
-            abandoned = matches!(answer, Err(std::sync::mpsc::RecvTimeoutError::Timeout));
-        }
+        let ending = match (self.sampling.take(), &self.header.unavailable) {
+            (Some(sampling), _) => {
+                sampling.signal();
+                match sampling.ended.recv_timeout(self.stop_timeout) {
+                    Ok(()) => SamplerEnding::Ended,
+                    Err(RecvTimeoutError::Timeout) => SamplerEnding::LeftBehind,
+                    Err(RecvTimeoutError::Disconnected) => SamplerEnding::Failed,
+                }
+            }
+            (None, Some(Unavailable::NoAnswer { .. })) => SamplerEnding::LeftBehind,
+            (None, _) => SamplerEnding::Ended,
+        };
         let wall = self.clock.now().saturating_sub(self.started);
         let mut seen = locked(&self.seen);
         let samples = std::mem::take(&mut seen.samples);
@@ -204,7 +204,7 @@ impl GpuRecorder {
             refusals: seen.refusals.clone(),
             lost: seen.lost.clone(),
             changed_facts: seen.changed_facts.clone(),
-            abandoned,
+            ending,
         };
         drop(seen);
         let header = self.header.clone();
@@ -226,98 +226,4 @@ impl Sampling {
         self.stop.store(true, Ordering::Release);
         self.thread.unpark();
     }
-}
-
-/// What the thread owns.
-struct Work {
-    nvml: Nvml,
-    uuid: String,
-    facts: GpuFacts,
-    period: SamplingPeriod,
-    clock: MonotonicClock,
-    stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<Seen>>,
-}
-
-impl Work {
-    fn run(self, end: Sender<()>) {
-        self.sample_until_stopped();
-        locked(&self.seen).cost.thread_cpu_ns = thread_cpu_ns();
-        // NVML is closed before the end is told, so that nothing of it runs on afterwards.
-        drop(self.nvml);
-        // Nobody may be waiting any more.
-        let _ = end.send(());
-    }
-
-    fn sample_until_stopped(&self) {
-        let device = match library::find(&self.nvml, &self.uuid) {
-            Ok(device) => device,
-            Err(Unavailable::Refused { reason, .. }) if reason.is_loss() => {
-                let at_ns = as_ns(self.clock.now());
-                locked(&self.seen).lost = Some(Lost { at_ns, field: "handle".into(), reason });
-                return;
-            }
-            Err(_) => {
-                locked(&self.seen).refusals.note("handle", super::Refusal::NotFound);
-                return;
-            }
-        };
-        let reader = Reader::new(device);
-        let mut schedule = Schedule::new(self.clock.now(), self.period);
-        loop {
-            // Read before the sample, so that the last one is taken after the signal.
-            let stopping = self.stop.load(Ordering::Acquire);
-            let mut asking = Asking::default();
-            let began = self.clock.now();
-            let sample = reader.read(&self.clock, &mut asking);
-            if !self.keep(sample, &asking, &schedule) {
-                return;
-            }
-            if stopping {
-                break;
-            }
-            self.wait_until(schedule.next_due(began, self.clock.now()));
-        }
-        self.compare_facts();
-    }
-
-    /// Adds a sample; `false` if the device is lost.
-    fn keep(&self, sample: GpuSample, asking: &Asking, schedule: &Schedule) -> bool {
-        let mut seen = locked(&self.seen);
-        seen.cost.add(sample.read_ns);
-        asking.add_to(&mut seen.refusals);
-        seen.worst_late = schedule.worst_late;
-        seen.missed = schedule.missed;
-        if let Some((field, reason)) = asking.loss() {
-            seen.lost = Some(Lost { at_ns: sample.at_ns, field: field.into(), reason });
-        }
-        if seen.samples.len() < MAX_SAMPLES {
-            seen.samples.push(sample);
-        } else {
-            seen.not_kept += 1;
-        }
-        seen.lost.is_none()
-    }
-
-    fn wait_until(&self, due: Duration) {
-        while !self.stop.load(Ordering::Acquire) {
-            let now = self.clock.now();
-            if now >= due {
-                return;
-            }
-            std::thread::park_timeout(due - now);
-        }
-    }
-
-    fn compare_facts(&self) {
-        let Ok(device) = library::find(&self.nvml, &self.uuid) else { return };
-        let mut asking = Asking::default();
-        let now = GpuFacts::read(&self.nvml, &device, &mut asking);
-        locked(&self.seen).changed_facts = self.facts.changed_until(&now);
-    }
-}
-
-/// The lock, also when a thread that held it panicked: what it guards is whole after every statement.
-fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -68,6 +68,11 @@ impl<'nvml> Reader<'nvml> {
         Self { memory: device, gpu }
     }
 
+    /// The device or MIG instance that CUDA uses.
+    pub(super) fn device(&self) -> &Device<'nvml> {
+        &self.memory
+    }
+
     /// Asks for every field once.
     pub(super) fn read(&self, clock: &impl Clock, asking: &mut Asking) -> GpuSample {
         let gpu = self.gpu.as_ref().unwrap_or(&self.memory);

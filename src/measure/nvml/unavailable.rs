@@ -6,7 +6,7 @@ use super::library::LIBRARY_VARIABLE;
 use super::refusal::Refusal;
 
 /// Why no GPU can be sampled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "class", rename_all = "snake_case")]
 pub enum Unavailable {
     /// The library is not on this machine.
@@ -63,6 +63,15 @@ pub enum Unavailable {
         call: String,
         /// What the driver said.
         reason: Refusal,
+    },
+    /// The library was asked and did not come back.
+    #[error(
+        "NVML did not answer within {seconds} s; if `nvidia-smi` hangs too, the driver or a device does, and only a \
+         restart helps"
+    )]
+    NoAnswer {
+        /// How long it was waited for.
+        seconds: f64,
     },
     /// The operating system gave no thread to sample from.
     #[error("no thread could be started to sample from: {detail}")]
