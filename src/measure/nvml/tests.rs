@@ -3,6 +3,7 @@
 
 mod logs;
 mod opening;
+mod real;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -95,7 +96,7 @@ fn a_steady_device_is_told_in_full() {
 
 #[test]
 fn every_throttle_bit_comes_through() {
-    // 0x40, 0x80 and 0x100 have names in later versions of the wrapper only, 0x8000 in none.
+    // 0x40, 0x80 and 0x100 came late to the wrapper; it has no name for 0x8000 and the highest bit.
     for bits in [0x1c4_u64, 0x8044, 1 << 63] {
         let log =
             recorded(&FakeNvml::new(&format!("nvmlDeviceGetCurrentClocksThrottleReasons 2 value {bits}")), 3);
