@@ -4,6 +4,7 @@ mod breakdown;
 pub mod check;
 pub mod collapse;
 pub mod common;
+pub mod doctor;
 pub mod error;
 pub mod evaluate;
 pub mod fetch;
@@ -73,6 +74,8 @@ pub enum Command {
     Reproduce(reproduce::Args),
     /// Show a run's report
     Report(report::Args),
+    /// Look at this machine: what it has, what will work, what will not, and what to do
+    Doctor(doctor::Args),
 }
 
 /// Parses arguments and runs. Errors are printed; the result is the exit code.
@@ -101,6 +104,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Validate(args) => validate::run(args),
         Command::Reproduce(args) => reproduce::run(args),
         Command::Report(args) => report::run(args),
+        Command::Doctor(args) => doctor::run(args),
     };
     match result {
         Ok(()) => ExitCode::Fine,

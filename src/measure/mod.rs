@@ -14,6 +14,7 @@ mod lane;
 mod machine;
 mod measurement;
 mod ntire;
+pub mod nvml;
 mod ratio;
 mod session;
 mod stats;

@@ -2,7 +2,8 @@
 
 use crate::place::Place;
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
+    "doctor",
     "fetch",
     "pack",
     "inspect",
