@@ -120,8 +120,7 @@ pub trait Pairs: Sync {
 
 /// What [`Pairs::images_sha256`] hashes of a pair.
 pub(super) fn line(name: &str, lr: &[u8; 32], hr: &[u8; 32]) -> String {
-    let hex = |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("{name} {} {}\n", hex(lr), hex(hr))
+    format!("{name} {} {}\n", fsio::hex(lr), fsio::hex(hr))
 }
 
 impl<T: AsRef<[LoadedPair]> + Sync + ?Sized> Pairs for T {

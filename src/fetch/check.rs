@@ -120,19 +120,8 @@ pub fn deep(
     check(dataset, path, record, None, Depth::All, progress)
 }
 
-/// Size and hashes of a folder as a whole.
-///
-/// # Errors
-/// When files are missing.
-pub fn whole(dataset: &Dataset, path: &Path, progress: &dyn Progress) -> Result<Found, CheckError> {
-    let facts = known(dataset, Likeness::Unstated, None);
-    let report = inspect(dataset, path, &facts, Depth::Hashes, progress)?;
-    report.whole().ok_or_else(|| unsound(dataset, path, &report))
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum Depth {
-    Hashes,
     Known,
     All,
 }

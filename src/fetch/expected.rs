@@ -10,6 +10,8 @@ use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::fsio::hex;
+
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 1 << 16;
 
@@ -132,7 +134,6 @@ impl Fingerprint {
 
     /// What it all was.
     pub fn finish(self) -> Found {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         Found { bytes: self.bytes, sha256: hex(&self.sha256.finalize()), md5: hex(&self.md5.finalize()) }
     }
 }

@@ -268,7 +268,7 @@ fn compare(facts: &FileFacts, pixels: &Pixels) -> Result<(), Mismatch> {
 }
 
 /// The recipe of the module's documentation over files in the order of their names.
-fn whole<'a>(files: impl Iterator<Item = &'a Found>) -> Found {
+pub(super) fn whole<'a>(files: impl Iterator<Item = &'a Found>) -> Found {
     let (mut of_md5s, mut of_sha256s, mut bytes) = (Fingerprint::default(), Fingerprint::default(), 0u64);
     for file in files {
         of_md5s.update(file.md5.as_bytes());

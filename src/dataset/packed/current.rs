@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 
-use super::format::{Entry, ImageEntry, Stamp, hex};
+use super::format::{Entry, ImageEntry, Stamp};
 use super::{PackError, Packed};
 use crate::dataset::Pair;
 use crate::fsio::{self, io_context};
@@ -62,7 +62,7 @@ fn is_same(image: &ImageEntry, path: &Path) -> Result<bool, PackError> {
     if stamp == image.stamp {
         return Ok(true);
     }
-    Ok(stamp.bytes == image.stamp.bytes && fsio::sha256_file(path)? == hex(&image.file))
+    Ok(stamp.bytes == image.stamp.bytes && fsio::sha256_file(path)? == fsio::hex(&image.file))
 }
 
 /// Size and modification time of a file.

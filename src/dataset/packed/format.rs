@@ -81,10 +81,6 @@ pub(super) fn sha256(bytes: &[u8]) -> Digest256 {
     Sha256::digest(bytes).into()
 }
 
-pub(super) fn hex(digest: &Digest256) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The bytes of `offset..offset + bytes`, if the file has them.
 pub(super) fn part(file: &[u8], offset: u64, bytes: u64) -> Option<&[u8]> {
     let start = usize::try_from(offset).ok()?;

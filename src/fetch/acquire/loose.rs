@@ -1,12 +1,13 @@
 //! Datasets whose files are fetched one by one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use super::errand::in_parallel;
 use super::session::{Session, fingerprint};
 use super::{AcquireError, Outcome};
-use crate::fetch::check;
+use crate::fetch::folder;
 use crate::fetch::http::{Progress, Request};
 use crate::fetch::pins::Trust;
 use crate::fetch::store::{self, Marker, StoreError};
@@ -28,13 +29,14 @@ impl Session<'_> {
         progress.started(files.iter().map(|file| file.facts.bytes).sum());
         let trusts =
             in_parallel(AT_ONCE, &files, |file| self.loose_file(dataset, file, &staging, &*progress));
-        let (mut trust, mut bytes) = (Trust::Published, 0);
-        for result in trusts {
+        let mut trust = Trust::Published;
+        let mut by_name: BTreeMap<&str, Found> = BTreeMap::new();
+        for (file, result) in files.iter().zip(trusts) {
             let (own, found) = result?;
-            bytes += found.bytes;
+            by_name.insert(&file.name, found);
             trust = if own == Trust::Published { trust } else { own };
         }
-        let whole = check::whole(dataset, &staging, &*progress)?;
+        let whole = folder::whole(by_name.values());
         if let Some(parent) = target.parent() {
             StoreError::of(fs::create_dir_all(parent), "create folder", parent)?;
         }
@@ -42,6 +44,7 @@ impl Session<'_> {
             StoreError::of(fs::remove_dir_all(&target), "replace", &target)?;
         }
         StoreError::of(fs::rename(&staging, &target), "move into place", &target)?;
+        let bytes = whole.bytes;
         let marker = Marker { schema: Marker::SCHEMA, archive: whole, files: files.len() as u64, bytes };
         fsio::write_json(&target.join(store::MARKER_FILE), &marker)?;
         self.checked(dataset, source, &target, trust)
