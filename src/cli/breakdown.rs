@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::common::Size;
 use super::{CliError, output};
-use crate::engine::Engine;
+use crate::engine::{Backend, Engine};
 use crate::engine::plan::{Breakdown, Network, StepCost, gflops};
 use crate::graph::shapes;
 use crate::models::Model;
@@ -14,12 +14,18 @@ use crate::models::Model;
 const RUNS: usize = 21;
 
 /// Prints the breakdown of a model with weights.
-pub(super) fn run(model: &Model, size: Size, engine: Engine, json: bool) -> Result<(), CliError> {
-    if engine != Engine::Plan {
-        let engine = engine.name();
-        return Err(CliError::usage(format!(
-            "--breakdown shows the steps of the planned engine, and the {engine} engine has none: leave out --engine {engine}"
-        )));
+pub(super) fn run(model: &Model, size: Size, backend: &Backend, json: bool) -> Result<(), CliError> {
+    match backend {
+        Backend::Cpu(Engine::Plan) => {}
+        Backend::Cpu(engine) => {
+            let engine = engine.name();
+            return Err(CliError::usage(format!(
+                "--breakdown shows the steps of the planned engine, and the {engine} engine has none: leave out --engine {engine}"
+            )));
+        }
+        Backend::Cuda { .. } => {
+            return Err(CliError::usage("--breakdown shows what threads of the CPU do: use --device cpu"));
+        }
     }
     if model.graph.parameters().is_empty() {
         return Err(CliError::usage(format!(

@@ -30,7 +30,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
-    args.machine.checked()?;
+    args.machine.checked("the proof of a collapse")?;
     let model = Model::load(&args.model)?;
     let real = match &args.lr {
         Some(folder) => {

@@ -3,13 +3,15 @@
 use std::io::IsTerminal;
 use std::str::FromStr;
 
-use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::CliError;
+use super::error::of_gpu;
 use crate::cli::ExitCode;
-use crate::engine::{Compute, Engine};
+use crate::engine::cuda::Math;
+use crate::engine::{Backend, Compute, Engine};
+use crate::gpu::device::Gpu;
 use crate::interrupt::Signal;
 
 /// Where and how to compute, and with which engine.
@@ -36,8 +38,8 @@ pub struct MachineArgs {
     #[arg(long)]
     pub pin_threads: bool,
     /// Number format to compute in
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    pub precision: Precision,
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: Math,
 }
 
 /// A device by name.
@@ -62,28 +64,49 @@ impl FromStr for Device {
     }
 }
 
-/// Number formats that exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32-bit floating point
-    F32,
-}
-
 impl ComputeArgs {
     /// Checks the arguments and sets the number of threads for the whole process.
     pub fn checked(&self) -> Result<Compute, CliError> {
-        Ok(Compute { threads: self.machine.checked()?, engine: self.engine })
+        let threads = self.machine.threads()?;
+        let backend = match self.machine.device {
+            Device::Cpu => {
+                self.machine.cpu_only("this")?;
+                Backend::Cpu(self.engine)
+            }
+            Device::Cuda(_) if self.engine == Engine::Reference => {
+                return Err(CliError::usage("the reference engine computes on the CPU only: use --device cpu, or --engine plan"));
+            }
+            Device::Cuda(ordinal) => {
+                let opened = Gpu::open(ordinal as usize);
+                let gpu = opened.map_err(|error| CliError::new(of_gpu(&error), error))?;
+                Backend::Cuda { gpu, math: self.machine.precision }
+            }
+        };
+        Ok(Compute { backend, threads })
     }
 }
 
 impl MachineArgs {
-    /// Checks the arguments and sets the number of threads for the whole process, which it returns.
-    pub fn checked(&self) -> Result<usize, CliError> {
-        if let Device::Cuda(number) = self.device {
-            return Err(CliError::usage(format!(
-                "there is no device cuda:{number}: this version computes on the CPU only; use --device cpu"
-            )));
+    /// Checks the arguments of a command that computes on the processor only, `what`, and sets the number of threads for the whole process, which it returns.
+    pub fn checked(&self, what: &str) -> Result<usize, CliError> {
+        self.cpu_only(what)?;
+        self.threads()
+    }
+
+    fn cpu_only(&self, what: &str) -> Result<(), CliError> {
+        match (self.device, self.precision) {
+            (Device::Cpu, Math::F32) => Ok(()),
+            (Device::Cpu, other) => {
+                let name = other.name();
+                Err(CliError::usage(format!("the CPU computes in f32, {name} needs --device cuda:N")))
+            }
+            (Device::Cuda(_), _) => {
+                Err(CliError::usage(format!("{what} computes on the CPU only: use --device cpu")))
+            }
         }
+    }
+
+    fn threads(&self) -> Result<usize, CliError> {
         let threads = super::threads::number(self.threads)?;
         prepare_process();
         super::threads::start(threads, self.pin_threads)?;

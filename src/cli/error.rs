@@ -8,6 +8,7 @@ use crate::engine::equivalence;
 use crate::engine::upscaler::UpscaleError;
 use crate::fetch::acquire::AcquireError;
 use crate::fetch::lock::LockError;
+use crate::gpu::driver::GpuError;
 use crate::interrupt::Signal;
 use crate::manifest;
 use crate::measure;
@@ -180,7 +181,24 @@ fn of_engine(error: &EngineError) -> ExitCode {
         EngineError::Unsupported { .. } | EngineError::Backward(_) | EngineError::Memory { .. } => {
             ExitCode::Usage
         }
+        EngineError::Gpu(error) => of_gpu(error),
         EngineError::Candle(_) => ExitCode::Internal,
+    }
+}
+
+/// Of a device that is not there or does not do what it is asked.
+pub(super) fn of_gpu(error: &GpuError) -> ExitCode {
+    match error {
+        GpuError::Lost { .. } | GpuError::Call { .. } => ExitCode::Internal,
+        GpuError::NoLibrary { .. }
+        | GpuError::Unusable { .. }
+        | GpuError::Hidden { .. }
+        | GpuError::TooOld { .. }
+        | GpuError::Start { .. }
+        | GpuError::NoDevice { .. }
+        | GpuError::NoSuchDevice { .. }
+        | GpuError::Busy { .. }
+        | GpuError::OutOfMemory { .. } => ExitCode::Usage,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::common::{ComputeArgs, MemorySize, note, progress_bar};
 use super::{CliError, output};
 use crate::dataset;
-use crate::engine::Engine;
+use crate::engine::{Backend, Engine};
 use crate::engine::upscaler::Upscaler;
 use crate::evaluate::evaluate;
 use crate::metrics::Evaluation;
@@ -42,7 +42,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), CliError> {
     let compute = args.compute.checked()?;
     let model = Model::load(&args.model)?;
-    let upscaler = upscaler(&model, compute.engine, args.memory_limit)?;
+    let upscaler = upscaler(&model, &compute.backend, args.memory_limit)?;
     let list = dataset::pair_folders(&args.lr, &args.hr, upscaler.scale())?;
     for path in &list.ignored {
         note(&format!("note: `{}` is no image by its name and is left out", path.display()));
@@ -71,18 +71,18 @@ pub fn run(args: Args) -> Result<(), CliError> {
 /// A loaded model ready to upscale; what was remarkable about its file is said.
 pub(super) fn upscaler(
     model: &Model,
-    engine: Engine,
+    backend: &Backend,
     limit: Option<MemorySize>,
 ) -> Result<Upscaler, CliError> {
-    if limit.is_some() && engine != Engine::Plan {
+    if limit.is_some() && !matches!(backend, Backend::Cpu(Engine::Plan)) {
         return Err(CliError::usage(
-            "--memory-limit needs --engine plan: the reference engine computes whole images only",
+            "--memory-limit needs --engine plan on the CPU: the reference engine and GPUs compute whole images only",
         ));
     }
     for text in &model.notes {
         note(&format!("note: {text}"));
     }
-    Ok(Upscaler::of_model(model, engine)?.with_memory_limit(limit.map(|limit| limit.bytes)))
+    Ok(Upscaler::of_model(model, backend.clone())?.with_memory_limit(limit.map(|limit| limit.bytes)))
 }
 
 fn render(evaluation: &Evaluation) -> String {

@@ -75,7 +75,7 @@ impl From<ProtocolChoice> for Protocol {
 pub fn run(args: Args) -> Result<(), CliError> {
     let compute = args.compute.checked()?;
     if args.breakdown {
-        return breakdown::run(&load(&args.model)?, args.size, compute.engine, args.json);
+        return breakdown::run(&load(&args.model)?, args.size, &compute.backend, args.json);
     }
     let plan = Plan::new(args.protocol.into(), args.budget)?;
     let model = load(&args.model)?;
@@ -87,7 +87,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
             shapes(&model.graph, args.size.width, args.size.height)?;
         }
     }
-    let prepared = |model: &Model| Upscaler::of_model(model, compute.engine);
+    let prepared = |model: &Model| Upscaler::of_model(model, compute.backend.clone());
     let upscaler = prepared(&model)?;
     let beside = baseline.as_ref().map(prepared).transpose()?;
     let timed = |upscaler| match &images {
@@ -99,7 +99,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let subject = baseline.as_ref().zip(beside.as_mut());
     let subject = subject.map(|(model, workload)| Subject { model: model.identity.clone(), workload });
     let candidate = Subject { model: model.identity.clone(), workload: &mut workload };
-    let outcome = measure::measure_here(&plan, &setup(compute), candidate, subject)?;
+    let outcome = measure::measure_here(&plan, &setup(&compute), candidate, subject)?;
     if let Some(folder) = &args.out {
         fsio::write_json(&folder.join("measurement.json"), &outcome.measurement)?;
         outcome.clocks.write(&folder.join("clocks.jsonl"))?;

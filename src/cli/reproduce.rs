@@ -52,7 +52,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let start = Instant::now();
     note(&format!("esr reproduce, {origin}: {}", settings.summary));
     let mut lines = Lines { signals: Interrupt::install()?, bar: TrainingBar::new(), stage: None };
-    let result = reproduce(&run, &args.data, &settings, compute, &mut lines);
+    let result = reproduce(&run, &args.data, &settings, &compute, &mut lines);
     lines.bar.finish();
     lines.clear();
     let reproduced = match result {

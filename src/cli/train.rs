@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
         error => error.into(),
     })?;
     let mut bar = TrainingBar::new();
-    let outcome = pipeline::train_model(&args.run, training, &material, compute.engine, &mut bar, &stop);
+    let outcome = pipeline::train_model(&args.run, training, &material, &compute.backend, &mut bar, &stop);
     bar.finish();
     match outcome {
         Ok(outcome) => {

@@ -34,7 +34,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), CliError> {
     let compute = args.compute.checked()?;
     let model = Model::load(&args.model)?;
-    let upscaler = upscaler(&model, compute.engine, args.memory_limit)?;
+    let upscaler = upscaler(&model, &compute.backend, args.memory_limit)?;
     let mut outputs: BTreeMap<String, PathBuf> = BTreeMap::new();
     for input in &args.inputs {
         let images = match input.is_dir() {

@@ -5,7 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::array::Array;
+use crate::weights::StateDict;
+
+mod backend;
 pub mod cpu;
+pub mod cuda;
 pub mod equivalence;
 pub mod plan;
 pub mod reference;
@@ -13,6 +18,8 @@ pub mod reference;
 mod tests;
 pub mod timed;
 pub mod upscaler;
+
+pub use backend::Backend;
 
 /// Which engine runs a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -36,11 +43,11 @@ impl Engine {
 }
 
 /// What models are run with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Compute {
-    /// The engine.
-    pub engine: Engine,
-    /// Threads in use.
+    /// The engine, and where it computes.
+    pub backend: Backend,
+    /// Threads of the processor in use.
     pub threads: usize,
 }
 
@@ -92,7 +99,19 @@ pub enum EngineError {
         /// The operation.
         op: String,
     },
+    /// The device or its driver refused, or was lost.
+    #[error(transparent)]
+    Gpu(#[from] crate::gpu::driver::GpuError),
     /// candle failed.
     #[error("the reference engine failed: {0}")]
     Candle(#[from] candle_core::Error),
+}
+
+/// A weight of the shape that the graph gives it.
+///
+/// # Errors
+/// [`EngineError::Weight`] when it is missing or misshapen.
+pub(crate) fn weight<'a>(weights: &'a StateDict, key: &str, shape: &[usize]) -> Result<&'a Array<f32>, EngineError> {
+    let found = weights.get(key).filter(|array| array.shape() == shape);
+    found.ok_or_else(|| EngineError::Weight { key: key.into(), shape: shape.to_vec() })
 }

@@ -11,11 +11,11 @@ use crate::random::Random;
 const STREAM: u64 = 0x713e;
 
 /// What a measurement says of how a model is run.
-pub fn setup(compute: Compute) -> Setup {
+pub fn setup(compute: &Compute) -> Setup {
     Setup {
-        device: "cpu".into(),
-        engine: compute.engine.name().into(),
-        precision: "f32".into(),
+        device: compute.backend.device(),
+        engine: compute.backend.engine().name().into(),
+        precision: compute.backend.precision().into(),
         threads: compute.threads,
     }
 }

@@ -1,6 +1,8 @@
 //! From an 8-bit LR image to an 8-bit SR image, as the official script goes: divide, run, clamp, round.
 
-use super::{Engine, EngineError, plan, reference};
+use std::sync::Arc;
+
+use super::{Backend, Engine, EngineError, cuda, plan, reference};
 use crate::array::Array;
 use crate::graph::{Graph, Op};
 use crate::imaging::{self, RgbImage};
@@ -40,6 +42,7 @@ enum Kind {
 enum Network {
     Plan(Box<plan::Network>),
     Reference(Box<reference::Network<f32>>),
+    Cuda(Arc<cuda::Network>),
 }
 
 impl Network {
@@ -48,6 +51,7 @@ impl Network {
         match self {
             Self::Plan(network) => network.forward_into(lr, memory),
             Self::Reference(network) => network.forward(lr),
+            Self::Cuda(network) => network.forward_into(lr, memory),
         }
     }
 }
@@ -57,15 +61,24 @@ impl Upscaler {
     ///
     /// # Errors
     /// [`EngineError::Weight`] when a weight is missing or misshapen.
-    pub fn new(graph: &Graph, weights: &StateDict, engine: Engine) -> Result<Self, EngineError> {
+    pub fn new(
+        graph: &Graph,
+        weights: &StateDict,
+        backend: impl Into<Backend>,
+    ) -> Result<Self, EngineError> {
         let bicubic = graph.nodes().iter().any(|node| matches!(node.op, Op::UpscaleBicubic { .. }));
         let kind = if bicubic {
             Kind::Bicubic
         } else {
             let own = graph.clone();
-            let network = match engine {
-                Engine::Plan => Network::Plan(Box::new(plan::Network::new(own, weights)?)),
-                Engine::Reference => Network::Reference(Box::new(reference::Network::new(own, weights)?)),
+            let network = match backend.into() {
+                Backend::Cpu(Engine::Plan) => Network::Plan(Box::new(plan::Network::new(own, weights)?)),
+                Backend::Cpu(Engine::Reference) => {
+                    Network::Reference(Box::new(reference::Network::new(own, weights)?))
+                }
+                Backend::Cuda { gpu, math } => {
+                    Network::Cuda(Arc::new(cuda::Network::new(own, weights, gpu, math)?))
+                }
             };
             Kind::Network { network, data_range: graph.data_range() }
         };
@@ -76,10 +89,10 @@ impl Upscaler {
     ///
     /// # Errors
     /// [`UpscaleError::Load`] when the model needs weights and has none.
-    pub fn of_model(model: &Model, engine: Engine) -> Result<Self, UpscaleError> {
+    pub fn of_model(model: &Model, backend: impl Into<Backend>) -> Result<Self, UpscaleError> {
         let none = StateDict::new();
         let weights = if model.graph.parameters().is_empty() { &none } else { model.weights()? };
-        Ok(Self::new(&model.graph, weights, engine)?)
+        Ok(Self::new(&model.graph, weights, backend)?)
     }
 
     /// The same in at most about `bytes` of memory for the model's values: larger images are computed in parts, with the same bits. Only the planned
@@ -94,6 +107,14 @@ impl Upscaler {
             other => other,
         };
         self
+    }
+
+    /// The network where it is on a GPU: what is timed there is timed by the device.
+    pub fn on_gpu(&self) -> Option<Arc<cuda::Network>> {
+        match &self.kind {
+            Kind::Network { network: Network::Cuda(network), .. } => Some(network.clone()),
+            _ => None,
+        }
     }
 
     /// Upscaling factor.

@@ -3,4 +3,5 @@
 //! Everything that touches the driver goes through [`driver::Driver::open`], which turns each way it can fail into an error value with advice.
 
 pub mod cudnn;
+pub mod device;
 pub mod driver;

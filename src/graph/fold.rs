@@ -155,6 +155,15 @@ impl Fold {
         matches!(self, Self::Conv { .. })
     }
 
+    /// The branches of a sum of nothing but convolutions and identities.
+    pub fn plain_branches(&self) -> Option<&[Self]> {
+        let plain = |branch: &Self| matches!(branch, Self::Conv { .. } | Self::Identity { .. });
+        match self {
+            Self::Sum(branches) if branches.iter().all(plain) => Some(branches),
+            _ => None,
+        }
+    }
+
     /// The folded weight and bias.
     ///
     /// # Errors

@@ -97,7 +97,7 @@ impl Folding {
 
 impl Layer {
     fn evaluate(&mut self, expanded: &Slices<'_>) -> Result<(), FoldError> {
-        let Some(branches) = plain_branches(&self.fold) else {
+        let Some(branches) = self.fold.plain_branches() else {
             self.folded = self.fold.evaluate(&self.parts(expanded)?)?;
             return Ok(());
         };
@@ -129,7 +129,7 @@ impl Layer {
     }
 
     fn backward(&self, expanded: &Slices<'_>, mut places: SlicesMut<'_>) -> Result<(), FoldError> {
-        let Some(branches) = plain_branches(&self.fold) else {
+        let Some(branches) = self.fold.plain_branches() else {
             let mut gradients = Named::new();
             self.fold.backward(&self.parts(expanded)?, &self.gradient, &mut gradients)?;
             for (key, gradient) in gradients {
@@ -159,15 +159,6 @@ impl Layer {
             named.insert(key.clone(), array);
         }
         Ok(named)
-    }
-}
-
-/// The branches of a sum of nothing but convolutions and identities.
-fn plain_branches(fold: &Fold) -> Option<&[Fold]> {
-    let plain = |branch: &Fold| matches!(branch, Fold::Conv { .. } | Fold::Identity { .. });
-    match fold {
-        Fold::Sum(branches) if branches.iter().all(plain) => Some(branches),
-        _ => None,
     }
 }
 

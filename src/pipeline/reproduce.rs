@@ -127,7 +127,7 @@ pub fn reproduce(
     run: &Path,
     data: &Path,
     settings: &RunSettings,
-    compute: Compute,
+    compute: &Compute,
     watcher: &mut dyn Watcher,
 ) -> Result<Reproduced, Error> {
     let _lock = RunLock::take(run)?;
@@ -219,7 +219,7 @@ struct Walk<'a> {
     run: &'a Path,
     data: &'a Path,
     settings: &'a RunSettings,
-    compute: Compute,
+    compute: &'a Compute,
     machine: Machine,
     paper: Paper,
     folders: Folders,
@@ -259,15 +259,15 @@ impl Walk<'_> {
         if let Some(training) = &settings.training {
             let inputs = BTreeMap::from([
                 ("settings".to_owned(), fsio::sha256_hex(training.to_toml().as_bytes())),
-                ("engine".to_owned(), fsio::sha256_hex(self.compute.engine.name().as_bytes())),
+                ("engine".to_owned(), fsio::sha256_hex(self.compute.backend.kind().as_bytes())),
                 ("train".to_owned(), train_hash),
                 ("valid".to_owned(), valid_hash.clone()),
             ]);
             self.stage("train", inputs, &["model.safetensors", "train/metrics.jsonl"], |walk| {
                 let signals = walk.watcher.interrupted();
-                let (engine, stop) = (walk.compute.engine, || signals.signal());
+                let (backend, stop) = (&walk.compute.backend, || signals.signal());
                 let material = prepared(run, data, settings, walk.watcher, &stop)?;
-                stages::train_model(run, training, &material, engine, walk.watcher.training(), &stop)?;
+                stages::train_model(run, training, &material, backend, walk.watcher.training(), &stop)?;
                 Ok(())
             })?;
             let inputs = self.file_inputs(&["model.safetensors"])?;
@@ -301,7 +301,7 @@ impl Walk<'_> {
         let inputs = self.with_hash(self.file_inputs(&[model_file.name()])?, "valid", valid_hash);
         let inputs = self.with_engine(inputs);
         self.stage("evaluate", inputs, &["evaluation.json", "evaluation-bicubic.json", "sr"], |walk| {
-            stages::evaluate_both(run, &model_path, &valid_pairs, compute.engine, walk.watcher)
+            stages::evaluate_both(run, &model_path, &valid_pairs, &compute.backend, walk.watcher)
         })?;
 
         let measure = toml::to_string(&settings.measure)?;
@@ -382,7 +382,7 @@ impl Walk<'_> {
     }
 
     fn with_engine(&self, inputs: BTreeMap<String, String>) -> BTreeMap<String, String> {
-        self.with(inputs, "engine", self.compute.engine.name())
+        self.with(inputs, "engine", &self.compute.backend.kind())
     }
 
     fn with_hash(

@@ -9,7 +9,7 @@ use crate::dataset::{self, Pair, Pairs};
 use crate::engine::equivalence;
 use crate::engine::timed::{TimedModel, setup};
 use crate::engine::upscaler::Upscaler;
-use crate::engine::{Compute, Engine, EngineError};
+use crate::engine::{Backend, Compute, EngineError};
 use crate::evaluate::evaluate;
 use crate::fsio;
 use crate::graph::Graph;
@@ -33,16 +33,16 @@ pub fn train_model(
     run: &Path,
     settings: &train::Settings,
     material: &TrainingMaterial,
-    engine: Engine,
+    backend: &Backend,
     progress: &mut dyn Progress,
     interrupted: &dyn Fn() -> Option<Signal>,
 ) -> Result<Outcome, Error> {
     let folder = train::folder(run);
     let images_sha256 = material.train.images_sha256();
     let images = &*material.train;
-    let training = Training { settings, images, images_sha256, folder: &folder, engine };
+    let training = Training { settings, images, images_sha256, folder: &folder, backend: backend.clone() };
     let mut validate =
-        |graph: &Graph, weights: &StateDict| validation_psnr(graph, weights, &*material.valid, engine);
+        |graph: &Graph, weights: &StateDict| validation_psnr(graph, weights, &*material.valid, backend);
     let outcome = train::train(&training, &mut validate, progress, interrupted)?;
     if let Stopped::Interrupted(signal) = outcome.stopped {
         return Err(Error::Interrupted(signal));
@@ -57,9 +57,9 @@ pub(super) fn validation_psnr(
     graph: &Graph,
     weights: &StateDict,
     pairs: &dyn Pairs,
-    engine: Engine,
+    backend: &Backend,
 ) -> Result<Option<f64>, EngineError> {
-    let upscaler = Upscaler::new(graph, weights, engine)?;
+    let upscaler = Upscaler::new(graph, weights, backend.clone())?;
     let mut sum = 0.0;
     for pair in (0..pairs.len()).filter_map(|index| pairs.pair(index)) {
         let (Ok(lr), Ok(hr)) = (pair.lr.to_image(), pair.hr.to_image()) else { return Ok(None) };
@@ -126,7 +126,7 @@ pub(super) fn evaluate_both(
     run: &Path,
     model: &Path,
     pairs: &[Pair],
-    engine: Engine,
+    backend: &Backend,
     watcher: &mut dyn Watcher,
 ) -> Result<(), Error> {
     let model = Model::from_file(model)?;
@@ -139,7 +139,7 @@ pub(super) fn evaluate_both(
     for (model, save, file) in
         [(&model, Some(sr.as_path()), "evaluation.json"), (&bicubic, None, "evaluation-bicubic.json")]
     {
-        let upscaler = Upscaler::of_model(model, engine)?;
+        let upscaler = Upscaler::of_model(model, backend.clone())?;
         let name = model.identity.architecture.clone();
         let total = pairs.len() as u64;
         let mut done = 0;
@@ -161,13 +161,13 @@ pub(super) fn untrained(architecture: &str) -> Result<Model, Error> {
 pub(super) fn measure_steady(
     model: &Model,
     settings: &MeasureSettings,
-    compute: Compute,
+    compute: &Compute,
     target: &Path,
     clocks: &Path,
 ) -> Result<(), Error> {
     let baseline = untrained(BASELINE)?;
     let (candidate_upscaler, baseline_upscaler) =
-        (Upscaler::of_model(model, compute.engine)?, Upscaler::of_model(&baseline, compute.engine)?);
+        (Upscaler::of_model(model, compute.backend.clone())?, Upscaler::of_model(&baseline, compute.backend.clone())?);
     let mut candidate = TimedModel::on_size(&candidate_upscaler, settings.width, settings.height);
     let mut beside = TimedModel::on_size(&baseline_upscaler, settings.width, settings.height);
     let plan = Plan::new(Protocol::Steady, settings.budget_s)?;
@@ -185,10 +185,10 @@ pub(super) fn measure_steady(
 pub(super) fn measure_ntire(
     model: &Model,
     folders: &Folders,
-    compute: Compute,
+    compute: &Compute,
     target: &Path,
 ) -> Result<(), Error> {
-    let upscaler = Upscaler::of_model(model, compute.engine)?;
+    let upscaler = Upscaler::of_model(model, compute.backend.clone())?;
     let mut images = Vec::new();
     for path in dataset::list_images(&folders.valid.lr)?.images {
         images.push((dataset::lr_stem(&path, upscaler.scale())?, imaging::decode_file(&path)?.image));

@@ -68,13 +68,18 @@ impl Adam {
         Self { settings: self.settings, updates, first_moment, second_moment }
     }
 
+    /// The numbers of the next update.
+    pub(super) fn next(&self, rate: f64) -> Step {
+        self.settings.step(self.updates + 1, rate)
+    }
+
     /// One update of every weight. Weights and gradients are those that the state was made for.
     ///
     /// The order of operations is that of `torch.optim.Adam` (single-tensor form): scalars in f64, values in f32, the first moment by linear
     /// interpolation, the bias correction of the second moment applied to its root.
     pub fn update(&mut self, weights: &mut Flat, gradients: &Flat, rate: f64) {
+        let (isa, step) = (Isa::detect(), self.next(rate));
         self.updates += 1;
-        let (isa, step) = (Isa::detect(), self.settings.step(self.updates, rate));
         let moments = self.first_moment.values_mut().par_chunks_mut(PIECE);
         let moments = moments.zip(self.second_moment.values_mut().par_chunks_mut(PIECE));
         let values = weights.values_mut().par_chunks_mut(PIECE).zip(gradients.values().par_chunks(PIECE));

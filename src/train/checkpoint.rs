@@ -46,16 +46,24 @@ pub enum CheckpointError {
     },
     /// Another engine computed the run in this folder.
     #[error(
-        "the {found} engine trained the run in `{folder}`, and the {expected} engine would not end with the same bits: go on with `--engine {found}`, choose another folder, or delete it to start over"
+        "`{found}` trained the run in `{folder}`, and `{expected}` would not end with the same bits: go on with {}, choose another folder, or delete it to start over", options(found)
     )]
     OtherEngine {
         /// The training folder.
         folder: PathBuf,
         /// The engine in the checkpoint.
-        found: &'static str,
+        found: String,
         /// The engine asked for.
-        expected: &'static str,
+        expected: String,
     },
+}
+
+/// The options that ask for what trained a run ([`crate::engine::Backend::kind`]).
+fn options(kind: &str) -> String {
+    match kind.strip_prefix("cuda-") {
+        Some(precision) => format!("`--device cuda:N --precision {precision}`"),
+        None => format!("`--engine {kind}` on the CPU"),
+    }
 }
 
 /// A point in a run.
@@ -86,11 +94,11 @@ pub(super) struct RunIdentity {
     pub(super) images_sha256: String,
     /// What computes the steps. A checkpoint that does not say is from the time when there was only one.
     #[serde(default = "first_engine")]
-    pub(super) engine: Engine,
+    pub(super) engine: String,
 }
 
-fn first_engine() -> Engine {
-    Engine::Reference
+fn first_engine() -> String {
+    Engine::Reference.name().into()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -225,8 +233,8 @@ pub(super) fn load(
                 if found.engine != run.engine {
                     return Err(CheckpointError::OtherEngine {
                         folder: folder.to_path_buf(),
-                        found: found.engine.name(),
-                        expected: run.engine.name(),
+                        found: found.engine,
+                        expected: run.engine.clone(),
                     });
                 }
                 return Ok(Some(state));

@@ -12,7 +12,7 @@ use super::schedule::Schedule;
 use super::settings::{Settings, SettingsError};
 use super::stepper::Stepper;
 use crate::dataset::Pairs;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Backend, EngineError};
 use crate::fsio;
 use crate::graph::collapse::{Collapsed, collapse};
 use crate::graph::fold::{FoldError, Named};
@@ -92,7 +92,7 @@ pub struct Training<'a> {
     /// Where checkpoints and the log go.
     pub folder: &'a Path,
     /// What computes the steps: a run is only resumed by the same.
-    pub engine: Engine,
+    pub backend: Backend,
 }
 
 /// A finished (or interrupted) run.
@@ -149,9 +149,9 @@ pub fn train(
     let run = RunIdentity {
         settings_sha256: fsio::sha256_hex(settings.to_toml().as_bytes()),
         images_sha256: training.images_sha256.clone(),
-        engine: training.engine,
+        engine: training.backend.kind(),
     };
-    let stepper = Stepper::new(training.engine, &graph, settings.train_on)?;
+    let stepper = Stepper::new(training.backend.clone(), &graph, settings.train_on)?;
     let weights = Flat::of(&kaiming_uniform(&graph, settings.seed));
     let fresh = State {
         stage: 0,
@@ -217,6 +217,7 @@ impl Running<'_> {
         for index in self.state.stage..settings.stages.len() {
             if index > self.state.stage {
                 // The schedule and the optimiser start afresh: the paper does not say, and this is the usual reading.
+                self.fetch()?;
                 self.state.stage = index;
                 self.state.stage_step = 0;
                 self.state.adam = Adam::new(settings.adam, &self.state.weights);
@@ -267,6 +268,7 @@ impl Running<'_> {
             let last = self.state.stage_step == total;
             let validates = last || self.state.step.is_multiple_of(settings.validate_every_steps);
             if validates {
+                self.fetch()?;
                 let folded = self.collapsed.weights(&self.state.weights.named())?;
                 self.valid_psnr_db = validate(&self.collapsed.graph, &folded)?;
             }
@@ -299,8 +301,14 @@ impl Running<'_> {
         Ok(self.log.append(&record)?)
     }
 
+    fn fetch(&mut self) -> Result<(), Error> {
+        let State { weights, adam, .. } = &mut self.state;
+        self.stepper.fetch(weights, adam)
+    }
+
     fn save(&mut self) -> Result<(), Error> {
         if self.saved_step != Some(self.state.step) {
+            self.fetch()?;
             checkpoint::save(self.training.folder, &self.run, &self.state)?;
             self.saved_step = Some(self.state.step);
         }

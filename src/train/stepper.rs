@@ -8,7 +8,7 @@ use super::run::Error;
 use super::sampler::Batch;
 use super::settings::TrainOn;
 use crate::engine::plan::Trainer;
-use crate::engine::{Engine, reference};
+use crate::engine::{Backend, Engine, cuda, reference};
 use crate::graph::{Collapsed, Folding, Graph, collapse};
 
 /// Makes the steps of a run. Memory is kept from one to the next.
@@ -19,6 +19,11 @@ pub struct Stepper {
 
 /// How loss and gradients are made. Without a collapsed graph the expanded one runs.
 enum Method {
+    Cuda {
+        trainer: Box<cuda::Trainer>,
+        /// Updates that the moments on the device have seen, unless host and device differ.
+        placed: Option<u64>,
+    },
     Plan { trainer: Box<Trainer>, folding: Option<Folding> },
     Reference { graph: Graph, collapsed: Option<Collapsed> },
 }
@@ -37,15 +42,19 @@ impl Stepper {
     ///
     /// # Errors
     /// [`Error::Engine`] when an operation has no gradient.
-    pub fn new(engine: Engine, graph: &Graph, train_on: TrainOn) -> Result<Self, Error> {
+    pub fn new(backend: impl Into<Backend>, graph: &Graph, train_on: TrainOn) -> Result<Self, Error> {
         let folded = train_on == TrainOn::Folded;
-        let method = match engine {
-            Engine::Plan => {
+        let method = match backend.into() {
+            Backend::Cuda { gpu, math } => {
+                let trainer = cuda::Trainer::new(graph, folded, gpu, math)?;
+                Method::Cuda { trainer: Box::new(trainer), placed: None }
+            }
+            Backend::Cpu(Engine::Plan) => {
                 let folding = folded.then(|| Folding::new(graph));
                 let trainer = Trainer::new(folding.as_ref().map_or(graph, Folding::graph))?;
                 Method::Plan { trainer: Box::new(trainer), folding }
             }
-            Engine::Reference => {
+            Backend::Cpu(Engine::Reference) => {
                 Method::Reference { graph: graph.clone(), collapsed: folded.then(|| collapse(graph)) }
             }
         };
@@ -61,6 +70,13 @@ impl Stepper {
             return Err(Error::Weights { problem });
         }
         let loss = match &mut self.method {
+            Method::Cuda { trainer, placed } => {
+                // The moments do not matter here; the next step brings them.
+                *placed = None;
+                let zeros = weights.zeros_like();
+                trainer.place(weights.values(), zeros.values(), zeros.values())?;
+                trainer.gradients(&batch.lr, &batch.hr, self.gradients.values_mut())?
+            }
             Method::Plan { trainer, folding: None } => {
                 trainer.step(&weights.slices(), &batch.lr, &batch.hr, &mut self.gradients.slices_mut())?
             }
@@ -88,7 +104,7 @@ impl Stepper {
         Ok((loss, &self.gradients))
     }
 
-    /// Makes one step. `adam` is the state for these weights.
+    /// Makes one step. `adam` is the state for these weights. On a GPU both stay on the device: [`Stepper::fetch`] brings them back before anything else reads or changes them.
     ///
     /// # Errors
     /// As for [`Stepper::gradients`]; nothing is changed then.
@@ -99,12 +115,40 @@ impl Stepper {
         batch: &Batch,
         rate: f64,
     ) -> Result<Stepped, Error> {
+        if let Method::Cuda { trainer, placed } = &mut self.method {
+            if let Some(problem) = weights.difference(&self.gradients) {
+                return Err(Error::Weights { problem });
+            }
+            if *placed != Some(adam.updates) {
+                let (first, second) = (&adam.first_moment, &adam.second_moment);
+                trainer.place(weights.values(), first.values(), second.values())?;
+            }
+            let cuda::Stepped { loss, updated } = trainer.step(&batch.lr, &batch.hr, adam.next(rate))?;
+            adam.updates += u64::from(updated);
+            *placed = Some(adam.updates);
+            return Ok(Stepped { loss, updated });
+        }
         let (loss, gradients) = self.gradients(weights, batch)?;
         let updated = loss.is_finite() && all_finite(gradients.values());
         if updated {
             adam.update(weights, gradients, rate);
         }
         Ok(Stepped { loss, updated })
+    }
+}
+
+impl Stepper {
+    /// Brings weights and moments to the host where they are on a device; the next step then brings back what has become of them.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] when the device refuses.
+    pub fn fetch(&mut self, weights: &mut Flat, adam: &mut Adam) -> Result<(), Error> {
+        if let Method::Cuda { trainer, placed: placed @ Some(_) } = &mut self.method {
+            let (first, second) = (adam.first_moment.values_mut(), adam.second_moment.values_mut());
+            trainer.fetch(weights.values_mut(), first, second)?;
+            *placed = None;
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,31 @@
 //! The planned engine on CUDA: the same steps as on the CPU, as launches of our own kernels.
 //!
-//! Kernels are written in CUDA C++ (`kernels/*.cu`) and shipped as the PTX generated from it (`make kernels`), so that nothing but a driver is needed at run time and nothing at
-//! all when this is built.
+//! The way of the data: the program of steps is the CPU's (`plan::lower`); `layout` gives values their places and formats, `compile` turns steps into launches, `kernels` loads the
+//! code, and `network` and `trainer` record all launches of a pass as one CUDA graph. Kernels are written in CUDA C++ (`kernels/*.cu`) and carried as the PTX made from it
+//! (`make kernels`), so that nothing but a driver is needed at run time and nothing at all when this is built. Every kernel has a plain `twin`, and `cases` to compare both.
+//!
+//! Results are the same bits on every run on a device: no kernel adds in an order that depends on time.
 
+pub mod cases;
+mod compile;
 mod host;
+mod kernels;
+pub mod launch;
+mod layout;
+mod network;
 pub mod params;
+mod tensors;
+mod trainer;
+pub mod twin;
+
+use serde::{Deserialize, Serialize};
 
 pub use host::{HostMemory, Outside};
+pub use network::{Launches, Network};
+pub use trainer::{Stepped, Trainer};
+
+use super::EngineError;
+use super::plan::program::Program;
 
 /// The number format of stored values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,20 +48,25 @@ impl Format {
     }
 }
 
-/// How products are computed. Sums are in f32 throughout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How products are computed. Sums are in f32 throughout, and so is what leaves the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Math {
-    /// f32, multiplied and added in one rounding.
+    /// 32-bit floating point
+    #[default]
     F32,
-    /// Values stored as f32; factors rounded to TF32 (10 bits of mantissa).
+    /// Values in f32, factors rounded to 10 bits of mantissa: GPUs only
     Tf32,
-    /// Values and weights stored as f16.
+    /// Values and weights in half precision: GPUs only, no training
     F16,
-    /// Values and weights stored as bf16.
+    /// Values and weights in the upper half of f32: GPUs only
     Bf16,
 }
 
 impl Math {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::F32, Self::Tf32, Self::F16, Self::Bf16];
+
     /// How values are stored.
     pub fn format(self) -> Format {
         match self {
@@ -50,5 +74,33 @@ impl Math {
             Self::F16 => Format::F16,
             Self::Bf16 => Format::Bf16,
         }
+    }
+
+    /// Its name in artefacts and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// Refuses batches whose pixels or rows kernels could not count: they count pixels of one image, and what they are told of sizes, in 31 bits.
+fn check_size(program: &Program) -> Result<(), EngineError> {
+    let fits = |count: usize| count < i32::MAX as usize / 16;
+    let wrong = program.buffers.iter().find(|buffer| {
+        !(fits(buffer.height * buffer.width) && fits(buffer.channels) && fits(program.batch * buffer.height))
+    });
+    match wrong {
+        None => Ok(()),
+        Some(buffer) => Err(EngineError::Unsupported {
+            engine: "cuda",
+            op: format!(
+                "{} images of {}x{} pixels with {} channels: cut them",
+                program.batch, buffer.width, buffer.height, buffer.channels
+            ),
+        }),
     }
 }

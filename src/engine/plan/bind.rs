@@ -1,8 +1,9 @@
 //! Steps with addresses: what a plan becomes when it gets an arena.
 
 use super::compile::Plan;
+use super::cuts::{Cut, cuts, ends};
 use super::memory::pixel_floats;
-use super::program::{Operation, Part, Piece, Step, single, slice};
+use super::program::{Operation, Part, Piece, Step};
 use super::stages::dependency;
 use super::tasks::{gradient_pieces, gradient_size};
 use super::weights::{bias_floats, packed_floats};
@@ -145,64 +146,21 @@ impl Binding<'_> {
                 let ((to_y, to_x), (from_y, from_x)) = (bound.input_size, bound.size);
                 bound.axes = vec![Axis::new(from_y, to_y), Axis::new(from_x, to_x)];
             }
-            Operation::Place { start } => {
-                let placed: usize = step.inputs.iter().flatten().map(|piece| piece.channels).sum();
-                let edges = [0, *start, start + placed, bound.channels];
-                bound.ranges = self.ranges(step, &edges, *start);
-            }
-            Operation::Sum | Operation::Product | Operation::Sigmoid | Operation::SigmoidGradient => {
-                bound.ranges = self.ranges(step, &[0, bound.channels], 0);
-            }
-            _ => {}
+            _ => bound.ranges = cuts(program, step).iter().filter_map(|cut| self.range(step, cut)).collect(),
         }
         bound
     }
 
-    /// The output channels cut at `edges`, at every part, and where the inputs are cut; the inputs' channels begin at `start`.
-    fn ranges(&self, step: &Step, edges: &[usize], start: usize) -> Vec<Range> {
-        let Some(output) = step.output else { return Vec::new() };
-        let mut edges = edges.to_vec();
-        edges.extend(step.parts.iter().map(|part| part.start));
-        for pieces in &step.inputs {
-            let mut at = start;
-            for piece in pieces {
-                at += piece.channels;
-                edges.push(at);
-            }
-        }
-        edges.sort_unstable();
-        edges.dedup();
-        edges
-            .windows(2)
-            .filter_map(|edge| self.range(step, output, edge[0], edge[1] - edge[0], start))
-            .collect()
-    }
-
-    fn range(&self, step: &Step, output: usize, from: usize, channels: usize, start: usize) -> Option<Range> {
+    fn range(&self, step: &Step, Cut { inputs, part }: &Cut) -> Option<Range> {
+        let output = step.output?;
         let pixel =
             |piece: Piece| pixel_floats(self.plan.program.buffers[piece.buffer].channels) - piece.start;
-        let part = step.parts.iter().find(|part| part.start <= from && from < part.end())?;
-        let within = |piece: Piece| Piece { start: piece.start + from - part.start, channels, ..piece };
-        let part = Part {
-            start: from,
-            channels,
-            before: part.before.map(within),
-            activation: part.activation,
-            after: part.after.map(within),
-            mask: part.mask.map(|(piece, slope)| (within(piece), slope)),
-        };
-        let inputs: Vec<Piece> = step
-            .inputs
-            .iter()
-            .filter_map(|pieces| single(&slice(pieces, from.checked_sub(start)?, channels)))
-            .collect();
-        let whole = Piece { buffer: output, start: from, channels };
-        let last = from + channels == self.plan.program.buffers[output].channels;
-        let own = if last { pixel(whole) } else { channels };
+        let whole = Piece { buffer: output, start: part.start, channels: part.channels };
+        let own = if ends(&self.plan.program, output, part) { pixel(whole) } else { part.channels };
         let read = inputs.iter().copied().chain(part.operands()).map(pixel).min().unwrap_or(own);
         Some(Range {
             inputs: inputs.iter().map(|piece| self.view(*piece)).collect(),
-            target: self.target(output, &part),
+            target: self.target(output, part),
             room: own.min(read),
         })
     }

@@ -15,7 +15,7 @@ use crate::graph::{Conv2d, Graph, Node, NodeId, Op, shapes};
 
 /// What a program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(in crate::engine) enum Mode {
     /// Weights are prepared once; the SR batch goes to the host.
     Infer,
     /// Weights change from run to run and are prepared in each; the loss and the gradients go to the host.
@@ -29,7 +29,7 @@ pub(super) enum Mode {
 ///
 /// # Errors
 /// [`EngineError::Shape`] when the images do not go through the model, [`EngineError::Unsupported`] for what a plan does not run.
-pub(super) fn lower(
+pub(in crate::engine) fn lower(
     graph: &Graph,
     mode: Mode,
     roots: &[NodeId],

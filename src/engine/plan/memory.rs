@@ -1,5 +1,6 @@
 //! Where everything lies: one arena, in which memory is used again as soon as nothing needs what it holds.
 
+use super::places::{Item, places};
 use super::program::{BufferId, Program, Step};
 use super::stages::{Stage, bands_held, dependency};
 use crate::engine::cpu::{BLOCK, view::View};
@@ -125,33 +126,15 @@ impl Memory {
         })
     }
 
-    /// Gives every storage its place: the largest first, each at the lowest place that is free while it lives.
+    /// Gives every storage its place.
     fn place(&mut self) {
         /// Between storages, so that whole vectors may be read past the end of one.
         const SLACK: usize = BLOCK;
-        let mut order: Vec<usize> = (0..self.storages.len()).collect();
-        order.sort_by_key(|&index| (std::cmp::Reverse(self.storages[index].floats), index));
-        let mut placed: Vec<usize> = Vec::new();
-        for index in order {
-            let (live, floats) = (self.storages[index].live, self.storages[index].floats + SLACK);
-            let mut taken: Vec<(usize, usize)> = placed
-                .iter()
-                .map(|&other| &self.storages[other])
-                .filter(|other| other.live.0 <= live.1 && live.0 <= other.live.1)
-                .map(|other| (other.offset, other.offset + other.floats + SLACK))
-                .collect();
-            taken.sort_unstable();
-            let mut offset = 0;
-            for (from, to) in taken {
-                if offset + floats <= from {
-                    break;
-                }
-                offset = offset.max(to.next_multiple_of(BLOCK));
-            }
-            self.storages[index].offset = offset;
-            self.floats = self.floats.max(offset + floats);
-            placed.push(index);
-        }
+        let item = |storage: &Storage| Item { live: storage.live, size: storage.floats + SLACK };
+        let items: Vec<Item> = self.storages.iter().map(item).collect();
+        let (offsets, floats) = places(&items, BLOCK);
+        self.storages.iter_mut().zip(offsets).for_each(|(storage, offset)| storage.offset = offset);
+        self.floats = floats;
     }
 
     /// A range of a buffer's channels as an address in an arena.

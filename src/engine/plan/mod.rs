@@ -8,14 +8,15 @@ mod algorithm;
 mod bind;
 mod breakdown;
 mod compile;
+pub(in crate::engine) mod cuts;
 mod dump;
 mod executor;
 mod kernels;
-mod lower;
+pub(in crate::engine) mod lower;
 mod memory;
 mod network;
-
-mod program;
+pub(in crate::engine) mod places;
+pub(in crate::engine) mod program;
 mod readers;
 mod region;
 mod run;

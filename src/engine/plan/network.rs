@@ -104,10 +104,8 @@ impl Network {
     pub fn with_isa(graph: Graph, weights: &StateDict, isa: Isa) -> Result<Self, EngineError> {
         let mut own = StateDict::new();
         for (key, shape) in graph.parameters() {
-            match weights.get(&key) {
-                Some(array) if array.shape() == shape => own.insert(key, array.clone()),
-                _ => return Err(EngineError::Weight { key, shape }),
-            };
+            let array = weight(weights, &key, &shape)?.clone();
+            own.insert(key, array);
         }
         let isa = if Isa::available().contains(&isa) { isa } else { Isa::detect() };
         Ok(Self {

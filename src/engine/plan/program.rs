@@ -21,36 +21,36 @@ impl Precision {
 }
 
 /// The position of a buffer in its program.
-pub(super) type BufferId = usize;
+pub(in crate::engine) type BufferId = usize;
 
 /// A batch of images of one size, NHWC.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Buffer {
-    pub(super) channels: usize,
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) precision: Precision,
+pub(in crate::engine) struct Buffer {
+    pub(in crate::engine) channels: usize,
+    pub(in crate::engine) height: usize,
+    pub(in crate::engine) width: usize,
+    pub(in crate::engine) precision: Precision,
 }
 
 /// A range of a buffer's channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) buffer: BufferId,
-    pub(super) start: usize,
-    pub(super) channels: usize,
+pub(in crate::engine) struct Piece {
+    pub(in crate::engine) buffer: BufferId,
+    pub(in crate::engine) start: usize,
+    pub(in crate::engine) channels: usize,
 }
 
 impl Piece {
-    pub(super) fn end(&self) -> usize {
+    pub(in crate::engine) fn end(&self) -> usize {
         self.start + self.channels
     }
 }
 
 /// A value as its readers see it: channel ranges one after another. A split or a concatenation makes no step, only another list.
-pub(super) type Pieces = Vec<Piece>;
+pub(in crate::engine) type Pieces = Vec<Piece>;
 
 /// A range of a value's channels.
-pub(super) fn slice(pieces: &[Piece], start: usize, channels: usize) -> Pieces {
+pub(in crate::engine) fn slice(pieces: &[Piece], start: usize, channels: usize) -> Pieces {
     let (mut offset, mut list) = (0, Pieces::new());
     for piece in pieces {
         let from = start.max(offset);
@@ -64,7 +64,7 @@ pub(super) fn slice(pieces: &[Piece], start: usize, channels: usize) -> Pieces {
 }
 
 /// The only piece, if the value lies in one.
-pub(super) fn single(pieces: &[Piece]) -> Option<Piece> {
+pub(in crate::engine) fn single(pieces: &[Piece]) -> Option<Piece> {
     match pieces {
         &[piece] => Some(piece),
         _ => None,
@@ -73,31 +73,31 @@ pub(super) fn single(pieces: &[Piece]) -> Option<Piece> {
 
 /// What is done to a range of a step's output channels before it is stored, in this order: `before`, activation, `after`, mask.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Part {
+pub(in crate::engine) struct Part {
     /// First channel of the output buffer.
-    pub(super) start: usize,
-    pub(super) channels: usize,
+    pub(in crate::engine) start: usize,
+    pub(in crate::engine) channels: usize,
     /// Added before the activation.
-    pub(super) before: Option<Piece>,
+    pub(in crate::engine) before: Option<Piece>,
     /// LeakyReLU with this slope.
-    pub(super) activation: Option<f32>,
+    pub(in crate::engine) activation: Option<f32>,
     /// Added after the activation.
-    pub(super) after: Option<Piece>,
+    pub(in crate::engine) after: Option<Piece>,
     /// Multiplied by the slope where this value is not positive.
-    pub(super) mask: Option<(Piece, f32)>,
+    pub(in crate::engine) mask: Option<(Piece, f32)>,
 }
 
 impl Part {
-    pub(super) fn plain(start: usize, channels: usize) -> Self {
+    pub(in crate::engine) fn plain(start: usize, channels: usize) -> Self {
         Self { start, channels, before: None, activation: None, after: None, mask: None }
     }
 
-    pub(super) fn end(&self) -> usize {
+    pub(in crate::engine) fn end(&self) -> usize {
         self.start + self.channels
     }
 
     /// The values that it combines with.
-    pub(super) fn operands(&self) -> impl Iterator<Item = Piece> {
+    pub(in crate::engine) fn operands(&self) -> impl Iterator<Item = Piece> {
         [self.before, self.after, self.mask.map(|(piece, _)| piece)].into_iter().flatten()
     }
 }
@@ -121,7 +121,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Rows and columns of output pixels of a Winograd tile.
-    pub(super) fn tile(self) -> Option<(usize, usize)> {
+    pub(in crate::engine) fn tile(self) -> Option<(usize, usize)> {
         match self {
             Self::Winograd4x6 => Some(F4x6::TILE),
             Self::Winograd4x4 => Some(F4x4::TILE),
@@ -133,7 +133,7 @@ impl Algorithm {
 
 /// What a step computes.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Operation {
+pub(in crate::engine) enum Operation {
     /// Brings the LR batch from the host.
     Load,
     /// Prepares the weights of a convolution.
@@ -202,25 +202,25 @@ pub(super) enum Operation {
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Step {
+pub(in crate::engine) struct Step {
     /// The node it comes from, for people.
-    pub(super) label: String,
-    pub(super) operation: Operation,
-    pub(super) inputs: Vec<Pieces>,
-    pub(super) output: Option<BufferId>,
-    pub(super) parts: Vec<Part>,
+    pub(in crate::engine) label: String,
+    pub(in crate::engine) operation: Operation,
+    pub(in crate::engine) inputs: Vec<Pieces>,
+    pub(in crate::engine) output: Option<BufferId>,
+    pub(in crate::engine) parts: Vec<Part>,
     /// Multiply-adds by the definition of the operation, for one batch.
-    pub(super) multiply_adds: u64,
+    pub(in crate::engine) multiply_adds: u64,
 }
 
 impl Step {
     /// Every channel range that it reads.
-    pub(super) fn reads(&self) -> impl Iterator<Item = Piece> {
+    pub(in crate::engine) fn reads(&self) -> impl Iterator<Item = Piece> {
         self.inputs.iter().flatten().copied().chain(self.parts.iter().flat_map(Part::operands))
     }
 
     /// How far above and below a row of output the rows that it reads lie, or `None` if rows do not correspond.
-    pub(super) fn reach(&self) -> Option<usize> {
+    pub(in crate::engine) fn reach(&self) -> Option<usize> {
         match &self.operation {
             Operation::Conv { conv, .. } if conv.is_plain_same() => Some(conv.kernel / 2),
             Operation::Load
@@ -238,10 +238,10 @@ impl Step {
 
 /// Steps in an order in which every buffer is written before it is read.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Program {
-    pub(super) batch: usize,
-    pub(super) steps: Vec<Step>,
-    pub(super) buffers: Vec<Buffer>,
+pub(in crate::engine) struct Program {
+    pub(in crate::engine) batch: usize,
+    pub(in crate::engine) steps: Vec<Step>,
+    pub(in crate::engine) buffers: Vec<Buffer>,
 }
 
 impl std::fmt::Display for Algorithm {

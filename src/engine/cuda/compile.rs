@@ -1,0 +1,537 @@
+//! From a program to launches: which kernel runs each step, and what it is told.
+//!
+//! A program is compiled when it has its memory: launches hold addresses. Splits, concatenations and everything fused are in the program already; what is decided here is
+//! only which of our kernels takes a convolution.
+
+use super::launch::{self, Command};
+use super::layout::{Layout, VECTOR, pixel};
+use super::params::{
+    self, Convolution, Elementwise, Ends, Finish, Loss, MAX_INPUTS, MAX_PARTS, MAX_SOURCES, Operand, Pack, Source,
+    Spatial, WeightGradient,
+};
+use super::{Format, Math};
+use crate::engine::EngineError;
+use crate::engine::cpu::geometry::Direction;
+use crate::engine::plan::cuts::{Cut, cuts, ends};
+use crate::engine::plan::program::{BufferId, Operation, Part, Piece, Program, Step};
+use crate::graph::Conv2d;
+
+/// Where what a program works on lies on the device.
+pub(super) struct Sites<'a> {
+    /// The first byte of the arena.
+    pub(super) arena: u64,
+    /// The first byte of the packed weights.
+    pub(super) packed: u64,
+    /// A weight by its key.
+    pub(super) weight: &'a dyn Fn(&str) -> Option<u64>,
+    /// The place of a weight's gradient by its key.
+    pub(super) gradient: &'a dyn Fn(&str) -> Option<u64>,
+    /// The LR batch: f32, NCHW.
+    pub(super) lr: u64,
+    /// What the SR batch becomes, or is compared with.
+    pub(super) end: End,
+}
+
+/// What happens to the SR batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum End {
+    /// It is written as f32, NCHW.
+    Planes(u64),
+    /// One image is written as interleaved 8-bit RGB; a u32 that is 1 becomes 0 where a value is not a number.
+    Image { pixels: u64, finite: u64, data_range: f32 },
+    /// It is compared with the HR batch (f32, NCHW); the mean difference goes to an f64.
+    Loss { hr: u64, total: u64 },
+}
+
+/// Where the packed weights of a convolution lie, and for how many output channels at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Packing {
+    offset: u64,
+    bias_offset: u64,
+    block: usize,
+    blocks: usize,
+}
+
+/// The packed weights of a program's convolutions, by step; none for those that read weights as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Packed {
+    of_step: Vec<Option<Packing>>,
+    /// Bytes in all.
+    pub(super) bytes: u64,
+}
+
+impl Packed {
+    /// Lays them out.
+    pub(super) fn of(program: &Program, math: Math) -> Self {
+        let mut bytes = 0u64;
+        let mut take = |size: usize| {
+            let offset = bytes;
+            bytes += (size as u64).next_multiple_of(256);
+            offset
+        };
+        let of_step = program.steps.iter().map(|step| {
+            let Operation::Conv { conv, direction, .. } = &step.operation else { return None };
+            let pieces = step.inputs.first()?;
+            let aligned = pieces.iter().chain(&all_operands(step)).all(|piece| is_aligned(*piece))
+                && step.parts.iter().all(|part| part.start.is_multiple_of(VECTOR));
+            if !(aligned && launch::convolution::takes(conv)) {
+                return None;
+            }
+            let (_, outputs) = channels(conv, *direction);
+            let (block, blocks) = launch::convolution::blocks(outputs);
+            let sources: Vec<usize> = pieces.iter().map(|piece| piece.channels).collect();
+            let size = launch::convolution::packed_bytes(&sources, conv.kernel, block, blocks, math);
+            let (offset, bias_offset) = (take(size), take(block * blocks * size_of::<f32>()));
+            Some(Packing { offset, bias_offset, block, blocks })
+        });
+        let of_step = of_step.collect();
+        Self { of_step, bytes }
+    }
+}
+
+fn all_operands(step: &Step) -> Vec<Piece> {
+    step.parts.iter().flat_map(Part::operands).collect()
+}
+
+/// Whether vectors of channels can be read from the beginning of a range.
+fn is_aligned(piece: Piece) -> bool {
+    piece.start.is_multiple_of(VECTOR)
+}
+
+/// Channels that a convolution reads and writes in a direction.
+fn channels(conv: &Conv2d, direction: Direction) -> (usize, usize) {
+    match direction {
+        Direction::Forward => (conv.in_channels, conv.out_channels),
+        Direction::InputGradient => (conv.out_channels, conv.in_channels),
+    }
+}
+
+/// A program with its places.
+pub(super) struct Compiler<'a> {
+    pub(super) program: &'a Program,
+    pub(super) layout: &'a Layout,
+    pub(super) packed: &'a Packed,
+    pub(super) math: Math,
+    pub(super) sites: Sites<'a>,
+}
+
+impl Compiler<'_> {
+    /// The launches that prepare all weights.
+    ///
+    /// # Errors
+    /// [`EngineError`] when a weight is missing.
+    pub(super) fn prepare(&self) -> Result<Vec<Command>, EngineError> {
+        let mut commands = Vec::new();
+        for (index, step) in self.program.steps.iter().enumerate() {
+            let Operation::Conv { name, conv, direction, .. } = &step.operation else { continue };
+            let Some(packing) = self.packing(index) else { continue };
+            let (inputs, outputs) = channels(conv, *direction);
+            let mut pack = Pack {
+                weight: self.weight(name, conv)?,
+                bias: self.bias(name, conv, *direction)?,
+                packed: self.sites.packed + packing.offset,
+                packed_bias: self.sites.packed + packing.bias_offset,
+                in_channels: number(inputs),
+                out_channels: number(outputs),
+                kernel: number(conv.kernel),
+                input_gradient: i32::from(*direction == Direction::InputGradient),
+                block: number(packing.block),
+                blocks: number(packing.blocks),
+                ..Pack::default()
+            };
+            let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
+            pack.source_count = number(pieces.len());
+            for (channels, piece) in pack.source_channels.iter_mut().zip(pieces) {
+                *channels = number(piece.channels);
+            }
+            let launch = launch::convolution::pack(&pack, self.math);
+            commands.push(Command { label: name.clone(), launch, params: pack.into(), multiply_adds: 0 });
+        }
+        Ok(commands)
+    }
+
+    /// The launches of all steps, in order.
+    ///
+    /// # Errors
+    /// [`EngineError::Unsupported`] for what our kernels do not run, [`EngineError::Weight`] when a weight is missing.
+    pub(super) fn run(&self) -> Result<Vec<Command>, EngineError> {
+        let mut commands = Vec::new();
+        for (index, step) in self.program.steps.iter().enumerate() {
+            for (launch, params) in self.step(index, step)? {
+                let multiply_adds = step.multiply_adds;
+                commands.push(Command { label: step.label.clone(), launch, params, multiply_adds });
+            }
+        }
+        Ok(commands)
+    }
+
+    fn step(&self, index: usize, step: &Step) -> Result<Vec<launch::Told>, EngineError> {
+        let (math, format) = (self.math, self.math.format());
+        let first = |input: usize| step.inputs.get(input).and_then(|pieces| pieces.first()).copied();
+        let one = |told: launch::Told| Ok(vec![told]);
+        match &step.operation {
+            Operation::Pack { .. } => Ok(Vec::new()),
+            Operation::Load => {
+                let Some(buffer) = step.output else { return Ok(Vec::new()) };
+                let ends = self.ends(self.whole(buffer), self.sites.lr, 1, 0.0, 0);
+                one((launch::ends::load(&ends, format), ends.into()))
+            }
+            Operation::Conv { name, conv, direction, .. } => {
+                one(self.convolution(index, step, name, conv, *direction)?)
+            }
+            Operation::WeightGradient { conv, .. } => one(self.weight_gradient(index, step, conv)?),
+            Operation::FinishGradient { name, conv, .. } => self.finish_gradient(index, name, conv),
+            Operation::Sum | Operation::Place { .. } => self.elementwise(step, launch::elementwise::sum),
+            Operation::Product => self.elementwise(step, launch::elementwise::product),
+            Operation::Sigmoid => self.elementwise(step, launch::elementwise::sigmoid),
+            Operation::SigmoidGradient => self.elementwise(step, launch::elementwise::sigmoid_gradient),
+            &Operation::MaxPool { kernel, stride } => {
+                let told = self.spatial(step, |spatial| (spatial.kernel, spatial.stride) = (number(kernel), number(stride)));
+                one((launch::spatial::max_pool(&told, format), told.into()))
+            }
+            &Operation::MaxPoolGradient { kernel, stride } => {
+                let told = self.spatial(step, |spatial| (spatial.kernel, spatial.stride) = (number(kernel), number(stride)));
+                one((launch::spatial::max_pool_gradient(&told, format), told.into()))
+            }
+            Operation::ResizeBilinear => {
+                let told = self.spatial(step, |_| {});
+                one((launch::spatial::resize_bilinear(&told, format), told.into()))
+            }
+            Operation::ResizeBilinearGradient => {
+                let told = self.spatial(step, |_| {});
+                one((launch::spatial::resize_bilinear_gradient(&told, format), told.into()))
+            }
+            &Operation::PixelShuffle { factor } => {
+                let told = self.spatial(step, |spatial| spatial.factor = number(factor));
+                one((launch::spatial::pixel_shuffle(&told, format), told.into()))
+            }
+            &Operation::PixelUnshuffle { factor } => {
+                let told = self.spatial(step, |spatial| spatial.factor = number(factor));
+                one((launch::spatial::pixel_unshuffle(&told, format), told.into()))
+            }
+            &Operation::Loss { factor } => {
+                let (Some(sr), Some(gradient)) = (first(0), step.output) else { return Ok(Vec::new()) };
+                let loss = self.loss(sr, gradient, factor);
+                Ok(vec![
+                    (launch::ends::loss(&loss, format), loss.into()),
+                    (launch::ends::loss_total(&loss, format), loss.into()),
+                ])
+            }
+            &Operation::Store { factor } => {
+                let Some(sr) = first(0) else { return Ok(Vec::new()) };
+                self.f32_only(sr, step)?;
+                match self.sites.end {
+                    End::Planes(planes) => {
+                        let ends = self.ends(sr, planes, factor, 0.0, 0);
+                        one((launch::ends::store(&ends, math.format()), ends.into()))
+                    }
+                    End::Image { pixels, finite, data_range } => {
+                        let ends = self.ends(sr, pixels, factor, data_range, finite);
+                        one((launch::ends::store_image(&ends, math.format()), ends.into()))
+                    }
+                    End::Loss { .. } => Ok(Vec::new()),
+                }
+            }
+        }
+    }
+
+    /// What leaves the network must be written as f32, which only convolutions do where values are stored in fewer bits.
+    fn f32_only(&self, piece: Piece, step: &Step) -> Result<(), EngineError> {
+        let writes = |other: &&Step| other.output == Some(piece.buffer);
+        let by_convolution = self
+            .program
+            .steps
+            .iter()
+            .find(writes)
+            .is_some_and(|writer| matches!(writer.operation, Operation::Conv { .. }));
+        let others = |other: &&Step| other.reads().any(|read| read.buffer == piece.buffer);
+        let readers = self.program.steps.iter().filter(others).count();
+        match self.math.format() {
+            Format::F32 => Ok(()),
+            _ if by_convolution && readers == 1 => Ok(()),
+            _ => Err(unsupported(format!(
+                "{} in {}, because its input is not the output of a convolution that nothing else reads",
+                step.label,
+                self.math.name()
+            ))),
+        }
+    }
+
+    fn packing(&self, index: usize) -> Option<Packing> {
+        self.packed.of_step.get(index).copied().flatten()
+    }
+
+    fn weight(&self, name: &str, conv: &Conv2d) -> Result<u64, EngineError> {
+        let key = format!("{name}.weight");
+        (self.sites.weight)(&key)
+            .ok_or_else(|| EngineError::Weight { key, shape: conv.weight_shape().to_vec() })
+    }
+
+    /// The address of the bias that a direction adds, 0 for none.
+    fn bias(&self, name: &str, conv: &Conv2d, direction: Direction) -> Result<u64, EngineError> {
+        if !conv.bias || direction == Direction::InputGradient {
+            return Ok(0);
+        }
+        let key = format!("{name}.bias");
+        (self.sites.weight)(&key).ok_or_else(|| EngineError::Weight { key, shape: vec![conv.out_channels] })
+    }
+
+    fn convolution(
+        &self,
+        index: usize,
+        step: &Step,
+        name: &str,
+        conv: &Conv2d,
+        direction: Direction,
+    ) -> Result<launch::Told, EngineError> {
+        let Some(buffer) = step.output else { return Err(unsupported(step.label.clone())) };
+        let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
+        let (height, width) = self.size(Some(self.whole(buffer)));
+        let (input_height, input_width) = self.size(pieces.first().copied());
+        let (inputs, outputs) = channels(conv, direction);
+        let mut told = Convolution {
+            sources: self.sources(pieces, step)?,
+            source_count: number(pieces.len()),
+            part_count: number(step.parts.len()),
+            target: self.address(self.whole(buffer)),
+            target_pixel: self.pixel(buffer),
+            target_f32: i32::from(self.layout.format(buffer) == Format::F32),
+            images: number(self.program.batch),
+            height,
+            width,
+            input_height,
+            input_width,
+            in_channels: number(inputs),
+            out_channels: number(outputs),
+            kernel: number(conv.kernel),
+            stride: number(conv.stride),
+            padding: number(conv.padding),
+            groups: number(conv.groups),
+            input_gradient: i32::from(direction == Direction::InputGradient),
+            ..Convolution::default()
+        };
+        if step.parts.len() > MAX_PARTS {
+            return Err(unsupported(format!("{}: its output is used in {} ranges", step.label, step.parts.len())));
+        }
+        for (place, part) in told.parts.iter_mut().zip(&step.parts) {
+            *place = self.part(buffer, part);
+        }
+        Ok(match self.packing(index) {
+            Some(packing) => {
+                told.weights = self.sites.packed + packing.offset;
+                told.bias = self.sites.packed + packing.bias_offset;
+                (launch::convolution::fast(&told, packing.block, self.math), told.into())
+            }
+            None => {
+                told.weights = self.weight(name, conv)?;
+                told.bias = self.bias(name, conv, direction)?;
+                (launch::convolution::direct(&told, self.math), told.into())
+            }
+        })
+    }
+
+    fn weight_gradient(&self, index: usize, step: &Step, conv: &Conv2d) -> Result<launch::Told, EngineError> {
+        let [x, dy] = step.inputs.as_slice() else { return Err(unsupported(step.label.clone())) };
+        let Some(sums) = self.layout.sums(index) else { return Err(unsupported(step.label.clone())) };
+        let (height, width) = self.size(dy.first().copied());
+        let (input_height, input_width) = self.size(x.first().copied());
+        let told = WeightGradient {
+            inputs: self.sources(x, step)?,
+            gradients: self.sources(dy, step)?,
+            sums: self.sites.arena + sums.offset,
+            bias_sums: if conv.bias { self.sites.arena + sums.bias_offset } else { 0 },
+            input_count: number(x.len()),
+            gradient_count: number(dy.len()),
+            images: number(self.program.batch),
+            height,
+            width,
+            input_height,
+            input_width,
+            in_channels: number(conv.in_channels),
+            out_channels: number(conv.out_channels),
+            kernel: number(conv.kernel),
+            stride: number(conv.stride),
+            padding: number(conv.padding),
+            groups: number(conv.groups),
+            splits: number(sums.splits),
+        };
+        let aligned = x.iter().chain(dy).all(|piece| is_aligned(*piece));
+        Ok((launch::gradient::weight_gradient(&told, aligned, self.math), told.into()))
+    }
+
+    fn finish_gradient(&self, index: usize, name: &str, conv: &Conv2d) -> Result<Vec<launch::Told>, EngineError> {
+        let sums = index.checked_sub(1).and_then(|sums| self.layout.sums(sums));
+        let Some(sums) = sums else { return Err(unsupported(name.to_owned())) };
+        let weight_shape = conv.weight_shape();
+        let mut tensors = vec![("weight", sums.offset, weight_shape.to_vec())];
+        if conv.bias {
+            tensors.push(("bias", sums.bias_offset, vec![conv.out_channels]));
+        }
+        let finish = |(suffix, offset, shape): (&str, u64, Vec<usize>)| {
+            let key = format!("{name}.{suffix}");
+            let count = number(shape.iter().product());
+            let target = (self.sites.gradient)(&key).ok_or(EngineError::Weight { key, shape })?;
+            let told =
+                Finish { sums: self.sites.arena + offset, target, count, splits: number(sums.splits) };
+            Ok((launch::gradient::finish(&told, self.math), told.into()))
+        };
+        tensors.into_iter().map(finish).collect()
+    }
+
+    fn elementwise(
+        &self,
+        step: &Step,
+        launch: impl Fn(&Elementwise, Format) -> launch::Launch,
+    ) -> Result<Vec<launch::Told>, EngineError> {
+        let Some(buffer) = step.output else { return Ok(Vec::new()) };
+        let shape = &self.program.buffers[buffer];
+        let pixels = (self.program.batch * shape.height * shape.width) as u64;
+        let range = |Cut { inputs, part }: Cut| {
+            if inputs.len() > MAX_INPUTS {
+                return Err(unsupported(format!("{}: {} values at once", step.label, inputs.len())));
+            }
+            let target = Piece { buffer, start: part.start, channels: part.channels };
+            let mut told = Elementwise {
+                part: params::Part { start: 0, ..self.part(buffer, &part) },
+                target: self.address(target),
+                target_pixel: self.pixel(buffer),
+                input_count: number(inputs.len()),
+                pixels,
+                ..Elementwise::default()
+            };
+            for (place, piece) in told.inputs.iter_mut().zip(&inputs) {
+                *place = self.operand(*piece);
+            }
+            Ok((launch(&told, self.math.format()), told.into()))
+        };
+        cuts(self.program, step).into_iter().map(range).collect()
+    }
+
+    fn spatial(&self, step: &Step, set: impl Fn(&mut Spatial)) -> Spatial {
+        let first = |input: usize| step.inputs.get(input).and_then(|pieces| pieces.first()).copied();
+        let output = step.output.map(|buffer| self.whole(buffer));
+        let (height, width) = self.size(output);
+        let (input_height, input_width) = self.size(first(0));
+        let mut told = Spatial {
+            input: first(0).map_or_else(Operand::default, |piece| self.operand(piece)),
+            other: first(1).map_or_else(Operand::default, |piece| self.operand(piece)),
+            target: output.map_or(0, |piece| self.address(piece)),
+            target_pixel: output.map_or(0, |piece| self.pixel(piece.buffer)),
+            images: number(self.program.batch),
+            input_height,
+            input_width,
+            height,
+            width,
+            channels: output.map_or(0, |piece| number(piece.channels)),
+            ..Spatial::default()
+        };
+        set(&mut told);
+        told
+    }
+
+    fn ends(&self, values: Piece, planes: u64, factor: usize, data_range: f32, finite: u64) -> Ends {
+        let (height, width) = self.size(Some(values));
+        Ends {
+            planes,
+            values: self.address(values),
+            finite,
+            pixel: self.pixel(values.buffer),
+            images: number(self.program.batch),
+            channels: number(values.channels / factor.pow(2).max(1)),
+            height,
+            width,
+            factor: number(factor),
+            data_range,
+            unused: 0,
+        }
+    }
+
+    fn loss(&self, sr: Piece, gradient: BufferId, factor: usize) -> Loss {
+        let (height, width) = self.size(Some(sr));
+        let (hr, total) = match self.sites.end {
+            End::Loss { hr, total } => (hr, total),
+            _ => (0, 0),
+        };
+        let shape = &self.program.buffers[sr.buffer];
+        let count = self.program.batch * shape.channels * shape.height * shape.width;
+        Loss {
+            sr: self.address(sr),
+            hr,
+            gradient: self.address(self.whole(gradient)),
+            row_sums: self.sites.arena + self.layout.row_sums,
+            total,
+            sr_pixel: self.pixel(sr.buffer),
+            gradient_pixel: self.pixel(gradient),
+            images: number(self.program.batch),
+            channels: number(sr.channels / factor.pow(2).max(1)),
+            height,
+            width,
+            factor: number(factor),
+            unit: 1.0 / count as f32,
+        }
+    }
+
+    fn part(&self, buffer: BufferId, part: &Part) -> params::Part {
+        let operand = |piece: Option<Piece>| piece.map_or_else(Operand::default, |piece| self.operand(piece));
+        let written = match ends(self.program, buffer, part) {
+            true => pixel(self.program, buffer) - part.start,
+            false => part.channels,
+        };
+        params::Part {
+            start: number(part.start),
+            channels: number(part.channels),
+            written: number(written),
+            activation: i32::from(part.activation.is_some()),
+            slope: part.activation.unwrap_or(0.0),
+            mask_slope: part.mask.map_or(0.0, |(_, slope)| slope),
+            before: operand(part.before),
+            after: operand(part.after),
+            mask: operand(part.mask.map(|(piece, _)| piece)),
+        }
+    }
+
+    fn sources(&self, pieces: &[Piece], step: &Step) -> Result<[Source; MAX_SOURCES], EngineError> {
+        if pieces.len() > MAX_SOURCES {
+            return Err(unsupported(format!("{}: it reads {} ranges", step.label, pieces.len())));
+        }
+        let mut sources = [Source::default(); MAX_SOURCES];
+        for (place, piece) in sources.iter_mut().zip(pieces) {
+            let (address, pixel) = (self.address(*piece), self.pixel(piece.buffer));
+            *place = Source { address, pixel, channels: number(piece.channels) };
+        }
+        Ok(sources)
+    }
+
+    fn operand(&self, piece: Piece) -> Operand {
+        Operand { address: self.address(piece), pixel: self.pixel(piece.buffer), unused: 0 }
+    }
+
+    fn whole(&self, buffer: BufferId) -> Piece {
+        Piece { buffer, start: 0, channels: self.program.buffers[buffer].channels }
+    }
+
+    fn address(&self, piece: Piece) -> u64 {
+        self.sites.arena + self.layout.offset(piece)
+    }
+
+    fn pixel(&self, buffer: BufferId) -> i32 {
+        number(pixel(self.program, buffer))
+    }
+
+    /// Height and width.
+    fn size(&self, piece: Option<Piece>) -> (i32, i32) {
+        piece.map_or((0, 0), |piece| {
+            let buffer = &self.program.buffers[piece.buffer];
+            (number(buffer.height), number(buffer.width))
+        })
+    }
+}
+
+fn unsupported(op: String) -> EngineError {
+    EngineError::Unsupported { engine: "cuda", op }
+}
+
+/// Shapes fit: [`super::network`] and [`super::trainer`] refuse larger ones.
+fn number(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}

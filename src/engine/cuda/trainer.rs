@@ -1,0 +1,391 @@
+//! Training steps on a device: weights, gradients and the optimiser's moments stay there; a step is one recorded graph.
+//!
+//! Folding, packing, forward, loss, backward, unfolding and Adam are launches of the same stream. What the host brings for a step is its batch and the six numbers of Adam; what it
+//! gets back is the loss and whether there was an update.
+
+use std::sync::Arc;
+
+use super::compile::{Compiler, End, Packed, Sites};
+use super::kernels::{Kernels, Ready};
+use super::launch::{self, Command};
+use super::layout::Layout;
+use super::params::{Adam, AdamStep, Fold as Told};
+use super::tensors::Tensors;
+use super::{Math, check_size};
+use crate::array::Array;
+use crate::engine::EngineError;
+use crate::engine::cpu::adam::Step;
+use crate::engine::plan::lower::{Mode, lower};
+use crate::gpu::device::{DeviceMemory, Gpu, Graph as Recorded};
+use crate::graph::fold::Fold;
+use crate::graph::{Backward, Graph, NodeId, ShapeError, backward, collapse, shapes};
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stepped {
+    /// The mean absolute difference before the update.
+    pub loss: f64,
+    /// Whether there was an update: not if the loss or a gradient is infinite or not a number.
+    pub updated: bool,
+}
+
+/// Trains one model on a device.
+pub struct Trainer {
+    kernels: Kernels,
+    math: Math,
+    scale: usize,
+    channels: usize,
+    backward: Backward,
+    /// The expanded model's.
+    weights: Tensors,
+    gradients: Tensors,
+    first: Tensors,
+    second: Tensors,
+    /// What is folded: weights and gradients of the collapsed model that no tensor of the expanded one is.
+    folding: Option<Folding>,
+    /// [`Scalars`], as bytes.
+    scalars: DeviceMemory,
+    planned: Option<Planned>,
+}
+
+/// Folded weights and their gradients.
+struct Folding {
+    weights: Tensors,
+    gradients: Tensors,
+    layers: Vec<(String, Fold)>,
+}
+
+/// A plan for one size of batch.
+struct Planned {
+    shape: [usize; 3],
+    output: [usize; 3],
+    /// Everything up to the gradients of the expanded model, and then Adam.
+    gradients: Recorded,
+    step: Recorded,
+    kernels: usize,
+    memory: DeviceMemory,
+    lr_offset: u64,
+    hr_offset: u64,
+    /// Kept, because recorded launches read them.
+    _packed: DeviceMemory,
+    _commands: Vec<Ready>,
+}
+
+/// Where the numbers of a step lie: the loss, Adam's numbers, and whether all is finite.
+mod scalars {
+    pub(super) const LOSS: u64 = 0;
+    pub(super) const STEP: u64 = 8;
+    pub(super) const FINITE: u64 = 32;
+    pub(super) const BYTES: u64 = 40;
+}
+
+impl Trainer {
+    /// Prepares to train `graph`, the expanded model, as it is or `folded` into the collapsed one at every step.
+    ///
+    /// # Errors
+    /// [`EngineError::Backward`] when an operation has no gradient, [`EngineError::Unsupported`] for branches that are not folded on a device and for `f16`, whose range
+    /// is too small for gradients; [`EngineError::Gpu`] when the device refuses.
+    pub fn new(graph: &Graph, folded: bool, gpu: Arc<Gpu>, math: Math) -> Result<Self, EngineError> {
+        if math == Math::F16 {
+            let op = "training in f16: gradients are too small for it; use bf16".into();
+            return Err(EngineError::Unsupported { engine: "cuda", op });
+        }
+        let tensors = |shapes: &[(String, Vec<usize>)]| Tensors::new(&gpu, shapes.iter().cloned());
+        let parameters = graph.parameters();
+        let collapsed = folded.then(|| collapse(graph));
+        let trained = collapsed.as_ref().map_or(graph, |collapsed| &collapsed.graph);
+        let layers = collapsed.iter().flat_map(|collapsed| collapsed.folds.clone());
+        let layers: Vec<(String, Fold)> = layers.filter(|(_, fold)| !fold.is_trivial()).collect();
+        layers.iter().try_for_each(|(name, fold)| branches(name, fold).map(|_| ()))?;
+        let own = layers.iter().flat_map(|(name, fold)| {
+            let conv = fold.conv();
+            let weight = (format!("{name}.weight"), conv.weight_shape().to_vec());
+            let bias = conv.bias.then(|| (format!("{name}.bias"), vec![conv.out_channels]));
+            [Some(weight), bias].into_iter().flatten()
+        });
+        let own: Vec<_> = own.collect();
+        let folding = match layers.is_empty() {
+            true => None,
+            false => Some(Folding { weights: tensors(&own)?, gradients: tensors(&own)?, layers }),
+        };
+        Ok(Self {
+            math,
+            scale: graph.scale(),
+            channels: graph.input_channels(),
+            backward: backward(trained)?,
+            weights: tensors(&parameters)?,
+            gradients: tensors(&parameters)?,
+            first: tensors(&parameters)?,
+            second: tensors(&parameters)?,
+            folding,
+            scalars: gpu.allocate(scalars::BYTES)?,
+            planned: None,
+            kernels: Kernels::new(gpu),
+        })
+    }
+
+    /// Replaces weights and moments: all values of the expanded model's tensors, in the order of their keys.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`], also for slices of another length.
+    pub fn place(&mut self, weights: &[f32], first: &[f32], second: &[f32]) -> Result<(), EngineError> {
+        self.weights.upload(weights)?;
+        self.first.upload(first)?;
+        self.second.upload(second)?;
+        Ok(())
+    }
+
+    /// Reads weights and moments, in the order of [`Trainer::place`].
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`]
+    pub fn fetch(
+        &self,
+        weights: &mut [f32],
+        first: &mut [f32],
+        second: &mut [f32],
+    ) -> Result<(), EngineError> {
+        self.weights.download(weights)?;
+        self.first.download(first)?;
+        self.second.download(second)?;
+        Ok(())
+    }
+
+    /// The loss of a batch and the gradients of the expanded model's tensors, in the order of their keys; nothing is updated.
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`].
+    pub fn gradients(
+        &mut self,
+        lr: &Array<f32>,
+        hr: &Array<f32>,
+        gradients: &mut [f32],
+    ) -> Result<f64, EngineError> {
+        self.bring(lr, hr)?;
+        let Some(planned) = &self.planned else { return Err(self.input_error(lr)) };
+        self.kernels.gpu().start(&planned.gradients)?;
+        self.gradients.download(gradients)?;
+        self.loss()
+    }
+
+    /// One step: loss, gradients, and the update with these numbers.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`] or [`EngineError::Shape`] when the batch does not fit, [`EngineError::Gpu`] when the device refuses.
+    pub fn step(&mut self, lr: &Array<f32>, hr: &Array<f32>, adam: Step) -> Result<Stepped, EngineError> {
+        self.bring(lr, hr)?;
+        let Step { step_size, root_correction, lerp, decay, gain, epsilon } = adam;
+        self.scalars.upload(scalars::STEP, &[step_size, root_correction, lerp, decay, gain, epsilon])?;
+        self.scalars.upload(scalars::FINITE, &[1u32])?;
+        let Some(planned) = &self.planned else { return Err(self.input_error(lr)) };
+        self.kernels.gpu().start(&planned.step)?;
+        let mut finite = [0u32];
+        self.scalars.download(scalars::FINITE, &mut finite)?;
+        Ok(Stepped { loss: self.loss()?, updated: finite == [1] })
+    }
+
+    /// Bytes of device memory in use.
+    pub fn planned_bytes(&self) -> u64 {
+        let flat = [&self.weights, &self.gradients, &self.first, &self.second];
+        let folded = self.folding.iter().flat_map(|folding| [&folding.weights, &folding.gradients]);
+        let tensors: u64 = flat.into_iter().chain(folded).map(Tensors::bytes).sum();
+        let planned = self.planned.as_ref().map_or(0, |planned| planned.memory.bytes() + planned._packed.bytes());
+        tensors + planned + self.scalars.bytes()
+    }
+
+    /// How many kernels a step starts.
+    pub fn kernels_per_step(&self) -> usize {
+        self.planned.as_ref().map_or(0, |planned| planned.kernels)
+    }
+
+    fn loss(&self) -> Result<f64, EngineError> {
+        let mut loss = [0.0f64];
+        self.scalars.download(scalars::LOSS, &mut loss)?;
+        Ok(loss[0])
+    }
+
+    /// Plans for a batch and brings it to the device.
+    fn bring(&mut self, lr: &Array<f32>, hr: &Array<f32>) -> Result<(), EngineError> {
+        let &[images, channels, height, width] = lr.shape() else { return Err(self.input_error(lr)) };
+        if channels != self.channels || images == 0 {
+            return Err(self.input_error(lr));
+        }
+        let shape = [images, height, width];
+        if self.planned.as_ref().is_none_or(|planned| planned.shape != shape) {
+            // Freed first: both together need not fit.
+            self.planned = None;
+            self.planned = Some(self.plan(shape)?);
+        }
+        let scale = self.scale;
+        let Some(planned) = &mut self.planned else {
+            return Err(EngineError::Input { found: lr.shape().to_vec(), channels: self.channels });
+        };
+        let [c, h, w] = planned.output;
+        if hr.shape() != [images, c, h, w] {
+            let (found, wanted) = (hr.shape(), [images, c, h, w]);
+            let problem =
+                format!("the HR batch has shape {found:?}, and x{scale} of the LR batch is {wanted:?}");
+            return Err(EngineError::Shape(ShapeError { width, height, node: "loss".into(), problem }));
+        }
+        planned.memory.upload(planned.lr_offset, lr.data())?;
+        planned.memory.upload(planned.hr_offset, hr.data())?;
+        Ok(())
+    }
+
+    fn plan(&self, shape: [usize; 3]) -> Result<Planned, EngineError> {
+        let [images, height, width] = shape;
+        let gpu = self.kernels.gpu();
+        let gradients = self.backward.gradients.iter().map(|&(_, id)| id);
+        let roots: Vec<NodeId> = [self.backward.loss].into_iter().chain(gradients).collect();
+        let program = lower(&self.backward.graph, Mode::Train, &roots, shape, width)?;
+        check_size(&program)?;
+        let layout = Layout::of(&program, self.math, gpu.facts().multiprocessors as usize);
+        let output = shapes(&self.backward.graph, width, height)?[self.backward.sr.index()];
+        let floats = |count: usize| (images * count * size_of::<f32>()) as u64;
+        let lr_offset = layout.bytes.next_multiple_of(256);
+        let hr_offset = (lr_offset + floats(self.channels * height * width)).next_multiple_of(256);
+        let memory = gpu.allocate(hr_offset + floats(output.iter().product()))?;
+        let packed = Packed::of(&program, self.math);
+        let packed_memory = gpu.allocate(packed.bytes)?;
+        let total = self.scalars.address() + scalars::LOSS;
+        let (weight, gradient) = (|key: &str| self.weight(key), |key: &str| self.gradient(key));
+        let compiler = Compiler {
+            program: &program,
+            layout: &layout,
+            packed: &packed,
+            math: self.math,
+            sites: Sites {
+                arena: memory.address(),
+                packed: packed_memory.address(),
+                weight: &weight,
+                gradient: &gradient,
+                lr: memory.address() + lr_offset,
+                end: End::Loss { hr: memory.address() + hr_offset, total },
+            },
+        };
+        let mut commands = self.folds(false)?;
+        commands.extend(compiler.prepare()?);
+        commands.extend(compiler.run()?);
+        commands.extend(self.folds(true)?);
+        let until_gradients = commands.len();
+        commands.extend(self.adam());
+        let commands = self.kernels.ready(commands)?;
+        // SAFETY: nothing runs while it is recorded; all memory is kept as long as the recordings.
+        let record = |commands: &[Ready]| gpu.capture(|| unsafe { self.kernels.start(commands) });
+        Ok(Planned {
+            shape,
+            output,
+            gradients: record(&commands[..until_gradients])?,
+            step: record(&commands)?,
+            kernels: commands.len(),
+            memory,
+            lr_offset,
+            hr_offset,
+            _packed: packed_memory,
+            _commands: commands,
+        })
+    }
+
+    /// Where the collapsed model's weight is: folded, or the expanded one's.
+    fn weight(&self, key: &str) -> Option<u64> {
+        let folded = self.folding.as_ref().and_then(|folding| folding.weights.of(key));
+        folded.or_else(|| self.weights.of(key))
+    }
+
+    fn gradient(&self, key: &str) -> Option<u64> {
+        let folded = self.folding.as_ref().and_then(|folding| folding.gradients.of(key));
+        folded.or_else(|| self.gradients.of(key))
+    }
+
+    /// Folds all branches, or carries the gradients back to them.
+    fn folds(&self, back: bool) -> Result<Vec<Command>, EngineError> {
+        let mut commands = Vec::new();
+        let Some(folding) = &self.folding else { return Ok(commands) };
+        for (name, fold) in &folding.layers {
+            let conv = fold.conv();
+            // The folded weight is written by the first branch and added to by the others; so is the bias, by those that have one.
+            let mut begun = [false, false];
+            for branch in branches(name, fold)? {
+                let of = |suffix: &str, branch: &str| {
+                    let (folded_key, key) = (format!("{name}.{suffix}"), format!("{branch}.{suffix}"));
+                    let missing = || EngineError::Weight { key: key.clone(), shape: Vec::new() };
+                    let (folded, own) = match back {
+                        false => (folding.weights.of(&folded_key), self.weights.of(&key)),
+                        true => (folding.gradients.of(&folded_key), self.gradients.of(&key)),
+                    };
+                    Ok::<_, EngineError>((folded.ok_or_else(missing)?, own.ok_or_else(missing)?))
+                };
+                let mut push = |slot: usize, told: Told| {
+                    let told = Told { accumulate: i32::from(begun[slot]), ..told };
+                    begun[slot] = true;
+                    let launch = match back {
+                        false => launch::training::fold(&told),
+                        true => launch::training::unfold(&told),
+                    };
+                    commands.push(Command { label: name.clone(), launch, params: told.into(), multiply_adds: 0 });
+                };
+                let number = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
+                let weight = Told {
+                    channels: number(conv.out_channels * conv.in_channels),
+                    in_channels: number(conv.in_channels),
+                    kernel: number(conv.kernel),
+                    ..Told::default()
+                };
+                match branch {
+                    Fold::Conv { name: branch, conv: own } => {
+                        let (folded, branch_weight) = of("weight", branch)?;
+                        push(0, Told { branch: branch_weight, folded, branch_kernel: number(own.kernel), ..weight });
+                        if own.bias {
+                            let (folded, branch) = of("bias", branch)?;
+                            let channels = number(conv.out_channels);
+                            let one = Told { channels, in_channels: 1, kernel: 1, branch_kernel: 1, ..weight };
+                            push(1, Told { branch, folded, ..one });
+                        }
+                    }
+                    Fold::Identity { .. } if !back => {
+                        let key = format!("{name}.weight");
+                        let missing = || EngineError::Weight { key: key.clone(), shape: Vec::new() };
+                        let folded = folding.weights.of(&key).ok_or_else(missing)?;
+                        push(0, Told { branch: 0, folded, branch_kernel: 1, ..weight });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(commands)
+    }
+
+    fn adam(&self) -> Vec<Command> {
+        debug_assert_eq!(scalars::FINITE - scalars::STEP, size_of::<AdamStep>() as u64);
+        let at = self.scalars.address();
+        let told = Adam {
+            weights: self.weights.address(),
+            gradients: self.gradients.address(),
+            first: self.first.address(),
+            second: self.second.address(),
+            step: at + scalars::STEP,
+            loss: at + scalars::LOSS,
+            finite: at + scalars::FINITE,
+            count: i32::try_from(self.weights.values()).unwrap_or(i32::MAX),
+            unused: 0,
+        };
+        [launch::training::all_finite(&told), launch::training::adam(&told)]
+            .map(|launch| Command { label: "adam".into(), launch, params: told.into(), multiply_adds: 0 })
+            .into()
+    }
+
+    fn input_error(&self, lr: &Array<f32>) -> EngineError {
+        EngineError::Input { found: lr.shape().to_vec(), channels: self.channels }
+    }
+}
+
+/// The branches of a sum of nothing but convolutions and identities.
+///
+/// # Errors
+/// [`EngineError::Unsupported`] for any other.
+fn branches<'a>(name: &str, fold: &'a Fold) -> Result<&'a [Fold], EngineError> {
+    fold.plain_branches().ok_or_else(|| EngineError::Unsupported {
+        engine: "cuda",
+        op: format!("folding of the chain `{name}`: set `train_on = \"expanded\"`, or train on the CPU"),
+    })
+}
