@@ -3,8 +3,11 @@
 //! Kernels are written in CUDA C++ (`kernels/*.cu`) and shipped as the PTX generated from it (`make kernels`), so that nothing but a driver is needed at run time and nothing at
 //! all when this is built.
 
+pub mod cases;
 mod host;
+pub mod launch;
 pub mod params;
+pub mod twin;
 
 pub use host::{HostMemory, Outside};
 
