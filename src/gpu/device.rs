@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys};
 
-use super::driver::{DeviceFacts, Driver, GpuError};
+use super::driver::{DeviceFacts, Driver, GpuError, Memory};
 
 /// A device with a context and a stream.
 pub struct Gpu {
@@ -89,6 +89,14 @@ impl Gpu {
     /// The CUDA version that the driver supports, e.g. `12.4`.
     pub fn cuda_version(&self) -> String {
         self.driver.version().to_string()
+    }
+
+    /// Free and total memory.
+    ///
+    /// # Errors
+    /// As of [`Driver::memory`].
+    pub fn memory(&self) -> Result<Memory, GpuError> {
+        self.driver.memory(self.facts.ordinal)
     }
 
     /// Memory with nothing in it yet.

@@ -16,6 +16,11 @@ impl ValueTable {
         Self(std::array::from_fn(|value| value as f32 / divisor))
     }
 
+    /// The values of all bytes, in order.
+    pub fn values(&self) -> &[f32; 256] {
+        &self.0
+    }
+
     /// The value of a byte.
     pub fn value(&self, byte: u8) -> f32 {
         self.0[usize::from(byte)]

@@ -7,7 +7,7 @@ use super::checkpoint::{self, CheckpointError, RunIdentity, State};
 use super::flat::Flat;
 use super::init::kaiming_uniform;
 use super::log::{Log, LogRecord};
-use super::sampler::Sampler;
+use super::sampler::{Sampler, padded};
 use super::schedule::Schedule;
 use super::settings::{Settings, SettingsError};
 use super::stepper::Stepper;
@@ -16,6 +16,7 @@ use crate::engine::{Backend, EngineError};
 use crate::fsio;
 use crate::graph::collapse::{Collapsed, collapse};
 use crate::graph::fold::{FoldError, Named};
+use crate::imaging::ValueTable;
 use crate::graph::{BuildError, Graph};
 use crate::interrupt::Signal;
 
@@ -151,7 +152,8 @@ pub fn train(
         images_sha256: training.images_sha256.clone(),
         engine: training.backend.kind(),
     };
-    let stepper = Stepper::new(training.backend.clone(), &graph, settings.train_on)?;
+    let mut stepper = Stepper::new(training.backend.clone(), &graph, settings.train_on)?;
+    let on_device = stepper.keep(training.images, &ValueTable::new(graph.data_range()))?;
     let weights = Flat::of(&kaiming_uniform(&graph, settings.seed));
     let fresh = State {
         stage: 0,
@@ -173,6 +175,7 @@ pub fn train(
         collapsed,
         run,
         stepper,
+        on_device,
         state,
         log,
         saved_step: resumed_from,
@@ -200,6 +203,8 @@ struct Running<'a> {
     collapsed: Collapsed,
     run: RunIdentity,
     stepper: Stepper,
+    /// Whether patches are cut on the device.
+    on_device: bool,
     state: State,
     log: Log,
     saved_step: Option<u64>,
@@ -254,15 +259,24 @@ impl Running<'_> {
         while self.state.stage_step < total {
             let rate = schedule.rate(self.state.stage_step);
             let epoch = schedule.epoch(self.state.stage_step);
-            let batch = sampler.batch(self.state.stage_step);
             let State { weights, adam, .. } = &mut self.state;
-            let stepped = self.stepper.step(weights, adam, &batch, rate)?;
+            let (stepped, padded_patches) = match self.on_device {
+                true => {
+                    let patches = sampler.patches(self.state.stage_step);
+                    let stepped = self.stepper.step_on_images(weights, adam, &patches, rate)?;
+                    (stepped, padded(&patches))
+                }
+                false => {
+                    let batch = sampler.batch(self.state.stage_step);
+                    (self.stepper.step(weights, adam, &batch, rate)?, batch.padded_patches)
+                }
+            };
             if !stepped.updated {
                 return Err(self.not_finite(stepped.loss, rate, &stage.name));
             }
             self.state.stage_step += 1;
             self.state.step += 1;
-            self.state.padded_patches += batch.padded_patches;
+            self.state.padded_patches += padded_patches;
             self.state.pending_loss.0 += stepped.loss;
             self.state.pending_loss.1 += 1;
             let last = self.state.stage_step == total;

@@ -28,6 +28,17 @@ pub struct Batch {
     pub padded_patches: u64,
 }
 
+/// One patch of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// The number of its image pair.
+    pub image: usize,
+    /// What is cut out of the pair.
+    pub crop: Crop,
+    /// Whether it reaches beyond its image.
+    pub coverage: Coverage,
+}
+
 /// Where a patch comes from: an epoch, and a slot of its order.
 struct Place {
     epoch: u64,
@@ -59,20 +70,25 @@ impl<'a> Sampler<'a> {
         Self { images, stage, key: [seed, stage_index], scale, values, order: None }
     }
 
-    /// The batch of a step, counted from 0 in the stage.
+    /// The patches of a step, counted from 0 in the stage.
+    pub fn patches(&mut self, step: u64) -> Vec<Patch> {
+        let first = step * self.stage.batch as u64;
+        let places: Vec<Place> =
+            (first..first + self.stage.batch as u64).map(|position| self.place(position)).collect();
+        places.iter().map(|place| self.patch(place)).collect()
+    }
+
+    /// The batch of a step: its patches, cut out.
     pub fn batch(&mut self, step: u64) -> Batch {
         let (patches, patch, scale) = (self.stage.batch, self.stage.patch_lr, self.scale);
-        let first = step * patches as u64;
-        let places: Vec<Place> =
-            (first..first + patches as u64).map(|position| self.place(position)).collect();
+        let chosen = self.patches(step);
         let zeros = |side: usize| Array::filled([patches, 3, side, side], 0.0);
         let (mut lr, mut hr) = (zeros(patch), zeros(patch * scale));
         let lr_patches = lr.data_mut().par_chunks_mut(3 * patch.pow(2));
         let hr_patches = hr.data_mut().par_chunks_mut(3 * (patch * scale).pow(2));
-        let pairs = places.par_iter().zip(lr_patches.zip(hr_patches));
-        let padded = pairs.map(|(place, (lr, hr))| self.cut(place, lr, hr));
-        let padded_patches = padded.filter(|&padded| padded).count() as u64;
-        Batch { lr, hr, padded_patches }
+        let pairs = chosen.par_iter().zip(lr_patches.zip(hr_patches));
+        pairs.for_each(|(patch, (lr, hr))| self.cut(patch, lr, hr));
+        Batch { lr, hr, padded_patches: padded(&chosen) }
     }
 
     /// The place at a position in the endless stream of epochs.
@@ -82,21 +98,32 @@ impl<'a> Sampler<'a> {
         Place { epoch, slot: self.order(epoch).get(within).copied().unwrap_or(0) }
     }
 
-    /// Writes the patches at a place as values, channel by channel. True if they are zero-padded.
-    fn cut(&self, &Place { epoch, slot }: &Place, lr: &mut [f32], hr: &mut [f32]) -> bool {
-        let Some(pair) = self.images.pair(slot as usize % self.images.len()) else {
-            unreachable!("slots stand for images there are");
-        };
+    /// The patch at a place.
+    fn patch(&self, &Place { epoch, slot }: &Place) -> Patch {
+        let image = slot as usize % self.images.len().max(1);
+        let size = self.images.pair(image).map_or((0, 0), |pair| (pair.lr.width(), pair.lr.height()));
         let [seed, stage] = self.key;
         let mut random = Random::new(&[seed, stage, CROP_STREAM, epoch, u64::from(slot)]);
         let side = self.stage.patch_lr;
         let place = |length: usize, random: &mut Random| random.below(length.saturating_sub(side) + 1);
-        let x = place(pair.lr.width(), &mut random);
-        let y = place(pair.lr.height(), &mut random);
+        let x = place(size.0, &mut random);
+        let y = place(size.1, &mut random);
         let augmentation = Augmentation::new(random.below(AUGMENTATIONS) as u8);
         let crop = Crop { x, y, side, scale: self.scale, augmentation };
+        let coverage = match x + side > size.0 || y + side > size.1 {
+            true => Coverage::Padded,
+            false => Coverage::Inside,
+        };
+        Patch { image, crop, coverage }
+    }
+
+    /// Writes a patch's values, channel by channel.
+    fn cut(&self, &Patch { image, crop, coverage }: &Patch, lr: &mut [f32], hr: &mut [f32]) {
+        let Some(pair) = self.images.pair(image) else {
+            unreachable!("patches are of images there are");
+        };
         match pair.crop_values(&crop, &self.values, lr, hr) {
-            Ok(coverage) => coverage == Coverage::Padded,
+            Ok(found) => debug_assert_eq!(found, coverage),
             Err(error) => unreachable!("the batch was cut into patches of this size: {error}"),
         }
     }
@@ -111,6 +138,11 @@ impl<'a> Sampler<'a> {
         }
         self.order.as_ref().map_or(&[], |(_, slots)| slots)
     }
+}
+
+/// How many patches reach beyond their images.
+pub fn padded(patches: &[Patch]) -> u64 {
+    patches.iter().filter(|patch| patch.coverage == Coverage::Padded).count() as u64
 }
 
 #[cfg(test)]

@@ -5,10 +5,13 @@ use rayon::prelude::*;
 use super::adam::{Adam, PIECE};
 use super::flat::Flat;
 use super::run::Error;
-use super::sampler::Batch;
+use super::sampler::{Batch, Patch};
 use super::settings::TrainOn;
 use crate::engine::plan::Trainer;
-use crate::engine::{Backend, Engine, cuda, reference};
+use crate::dataset::Pairs;
+use crate::engine::cpu::adam::Step;
+use crate::engine::{Backend, Engine, EngineError, cuda, reference};
+use crate::imaging::ValueTable;
 use crate::graph::{Collapsed, Folding, Graph, collapse};
 
 /// Makes the steps of a run. Memory is kept from one to the next.
@@ -115,18 +118,8 @@ impl Stepper {
         batch: &Batch,
         rate: f64,
     ) -> Result<Stepped, Error> {
-        if let Method::Cuda { trainer, placed } = &mut self.method {
-            if let Some(problem) = weights.difference(&self.gradients) {
-                return Err(Error::Weights { problem });
-            }
-            if *placed != Some(adam.updates) {
-                let (first, second) = (&adam.first_moment, &adam.second_moment);
-                trainer.place(weights.values(), first.values(), second.values())?;
-            }
-            let cuda::Stepped { loss, updated } = trainer.step(&batch.lr, &batch.hr, adam.next(rate))?;
-            adam.updates += u64::from(updated);
-            *placed = Some(adam.updates);
-            return Ok(Stepped { loss, updated });
+        if let Method::Cuda { .. } = self.method {
+            return self.on_device(weights, adam, |trainer, step| trainer.step(&batch.lr, &batch.hr, step), rate);
         }
         let (loss, gradients) = self.gradients(weights, batch)?;
         let updated = loss.is_finite() && all_finite(gradients.values());
@@ -138,6 +131,56 @@ impl Stepper {
 }
 
 impl Stepper {
+    /// Brings training images to where steps are computed, if that is a device and they fit; then [`Stepper::step_on_images`] makes steps.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] when the device refuses.
+    pub fn keep(&mut self, images: &dyn Pairs, values: &ValueTable) -> Result<bool, Error> {
+        match &mut self.method {
+            Method::Cuda { trainer, .. } => Ok(trainer.keep(images, values)?),
+            _ => Ok(false),
+        }
+    }
+
+    /// One step on patches of the images that [`Stepper::keep`] took.
+    ///
+    /// # Errors
+    /// As for [`Stepper::step`].
+    pub fn step_on_images(
+        &mut self,
+        weights: &mut Flat,
+        adam: &mut Adam,
+        patches: &[Patch],
+        rate: f64,
+    ) -> Result<Stepped, Error> {
+        let patches: Vec<_> = patches.iter().map(|patch| (patch.image, patch.crop)).collect();
+        self.on_device(weights, adam, |trainer, step| trainer.step_on_images(&patches, step), rate)
+    }
+
+    fn on_device(
+        &mut self,
+        weights: &Flat,
+        adam: &mut Adam,
+        step: impl FnOnce(&mut cuda::Trainer, Step) -> Result<cuda::Stepped, EngineError>,
+        rate: f64,
+    ) -> Result<Stepped, Error> {
+        let Method::Cuda { trainer, placed } = &mut self.method else {
+            let op = "a step on images in device memory".into();
+            return Err(EngineError::Unsupported { engine: "cpu", op }.into());
+        };
+        if let Some(problem) = weights.difference(&self.gradients) {
+            return Err(Error::Weights { problem });
+        }
+        if *placed != Some(adam.updates) {
+            let (first, second) = (&adam.first_moment, &adam.second_moment);
+            trainer.place(weights.values(), first.values(), second.values())?;
+        }
+        let cuda::Stepped { loss, updated } = step(trainer, adam.next(rate))?;
+        adam.updates += u64::from(updated);
+        *placed = Some(adam.updates);
+        Ok(Stepped { loss, updated })
+    }
+
     /// Brings weights and moments to the host where they are on a device; the next step then brings back what has become of them.
     ///
     /// # Errors

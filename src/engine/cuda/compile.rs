@@ -166,7 +166,7 @@ impl Compiler<'_> {
     }
 
     fn step(&self, index: usize, step: &Step) -> Result<Vec<launch::Told>, EngineError> {
-        let (math, format) = (self.math, self.math.format());
+        let math = self.math;
         let first = |input: usize| step.inputs.get(input).and_then(|pieces| pieces.first()).copied();
         let one = |told: launch::Told| Ok(vec![told]);
         match &step.operation {
@@ -174,7 +174,7 @@ impl Compiler<'_> {
             Operation::Load => {
                 let Some(buffer) = step.output else { return Ok(Vec::new()) };
                 let ends = self.ends(self.whole(buffer), self.sites.lr, 1, 0.0, 0);
-                one((launch::ends::load(&ends, format), ends.into()))
+                one((launch::ends::load(math, &ends), ends.into()))
             }
             Operation::Conv { name, conv, direction, .. } => {
                 one(self.convolution(index, step, name, conv, *direction)?)
@@ -187,34 +187,34 @@ impl Compiler<'_> {
             Operation::SigmoidGradient => self.elementwise(step, launch::elementwise::sigmoid_gradient),
             &Operation::MaxPool { kernel, stride } => {
                 let told = self.spatial(step, |spatial| (spatial.kernel, spatial.stride) = (number(kernel), number(stride)));
-                one((launch::spatial::max_pool(&told, format), told.into()))
+                one((launch::spatial::max_pool(math, &told), told.into()))
             }
             &Operation::MaxPoolGradient { kernel, stride } => {
                 let told = self.spatial(step, |spatial| (spatial.kernel, spatial.stride) = (number(kernel), number(stride)));
-                one((launch::spatial::max_pool_gradient(&told, format), told.into()))
+                one((launch::spatial::max_pool_gradient(math, &told), told.into()))
             }
             Operation::ResizeBilinear => {
                 let told = self.spatial(step, |_| {});
-                one((launch::spatial::resize_bilinear(&told, format), told.into()))
+                one((launch::spatial::resize_bilinear(math, &told), told.into()))
             }
             Operation::ResizeBilinearGradient => {
                 let told = self.spatial(step, |_| {});
-                one((launch::spatial::resize_bilinear_gradient(&told, format), told.into()))
+                one((launch::spatial::resize_bilinear_gradient(math, &told), told.into()))
             }
             &Operation::PixelShuffle { factor } => {
                 let told = self.spatial(step, |spatial| spatial.factor = number(factor));
-                one((launch::spatial::pixel_shuffle(&told, format), told.into()))
+                one((launch::spatial::pixel_shuffle(math, &told), told.into()))
             }
             &Operation::PixelUnshuffle { factor } => {
                 let told = self.spatial(step, |spatial| spatial.factor = number(factor));
-                one((launch::spatial::pixel_unshuffle(&told, format), told.into()))
+                one((launch::spatial::pixel_unshuffle(math, &told), told.into()))
             }
             &Operation::Loss { factor } => {
                 let (Some(sr), Some(gradient)) = (first(0), step.output) else { return Ok(Vec::new()) };
                 let loss = self.loss(sr, gradient, factor);
                 Ok(vec![
-                    (launch::ends::loss(&loss, format), loss.into()),
-                    (launch::ends::loss_total(&loss, format), loss.into()),
+                    (launch::ends::loss(math, &loss), loss.into()),
+                    (launch::ends::loss_total(math, &loss), loss.into()),
                 ])
             }
             &Operation::Store { factor } => {
@@ -223,11 +223,11 @@ impl Compiler<'_> {
                 match self.sites.end {
                     End::Planes(planes) => {
                         let ends = self.ends(sr, planes, factor, 0.0, 0);
-                        one((launch::ends::store(&ends, math.format()), ends.into()))
+                        one((launch::ends::store(math, &ends), ends.into()))
                     }
                     End::Image { pixels, finite, data_range } => {
                         let ends = self.ends(sr, pixels, factor, data_range, finite);
-                        one((launch::ends::store_image(&ends, math.format()), ends.into()))
+                        one((launch::ends::store_image(math, &ends), ends.into()))
                     }
                     End::Loss { .. } => Ok(Vec::new()),
                 }
@@ -290,7 +290,9 @@ impl Compiler<'_> {
         let (input_height, input_width) = self.size(pieces.first().copied());
         let (inputs, outputs) = channels(conv, direction);
         let mut told = Convolution {
-            sources: self.sources(pieces, step)?,
+            sources: sources(self.program, pieces, |piece| self.address(piece)).ok_or_else(|| {
+                unsupported(format!("{}: it reads {} ranges", step.label, pieces.len()))
+            })?,
             source_count: number(pieces.len()),
             part_count: number(step.parts.len()),
             target: self.address(self.whole(buffer)),
@@ -331,32 +333,20 @@ impl Compiler<'_> {
     }
 
     fn weight_gradient(&self, index: usize, step: &Step, conv: &Conv2d) -> Result<launch::Told, EngineError> {
-        let [x, dy] = step.inputs.as_slice() else { return Err(unsupported(step.label.clone())) };
-        let Some(sums) = self.layout.sums(index) else { return Err(unsupported(step.label.clone())) };
-        let (height, width) = self.size(dy.first().copied());
-        let (input_height, input_width) = self.size(x.first().copied());
+        let refused = || unsupported(format!("the weight gradient of {}", step.label));
+        let Some(sums) = self.layout.sums(index) else { return Err(refused()) };
+        let told = weight_gradient(self.program, step, conv, |piece| self.address(piece)).ok_or_else(refused)?;
         let told = WeightGradient {
-            inputs: self.sources(x, step)?,
-            gradients: self.sources(dy, step)?,
             sums: self.sites.arena + sums.offset,
             bias_sums: if conv.bias { self.sites.arena + sums.bias_offset } else { 0 },
-            input_count: number(x.len()),
-            gradient_count: number(dy.len()),
-            images: number(self.program.batch),
-            height,
-            width,
-            input_height,
-            input_width,
-            in_channels: number(conv.in_channels),
-            out_channels: number(conv.out_channels),
-            kernel: number(conv.kernel),
-            stride: number(conv.stride),
-            padding: number(conv.padding),
-            groups: number(conv.groups),
             splits: number(sums.splits),
+            ..told
         };
-        let aligned = x.iter().chain(dy).all(|piece| is_aligned(*piece));
-        Ok((launch::gradient::weight_gradient(&told, aligned, self.math), told.into()))
+        let launch = match launch::gradient::fits(&told, self.math) {
+            true => launch::gradient::weight_gradient(&told, self.math),
+            false => launch::gradient::weight_gradient_direct(&told, self.math),
+        };
+        Ok((launch.ok_or_else(refused)?, told.into()))
     }
 
     fn finish_gradient(&self, index: usize, name: &str, conv: &Conv2d) -> Result<Vec<launch::Told>, EngineError> {
@@ -373,7 +363,8 @@ impl Compiler<'_> {
             let target = (self.sites.gradient)(&key).ok_or(EngineError::Weight { key, shape })?;
             let told =
                 Finish { sums: self.sites.arena + offset, target, count, splits: number(sums.splits) };
-            Ok((launch::gradient::finish(&told, self.math), told.into()))
+            let launch = launch::gradient::finish_gradient(&told, self.math);
+            Ok((launch.ok_or_else(|| unsupported(name.to_owned()))?, told.into()))
         };
         tensors.into_iter().map(finish).collect()
     }
@@ -381,7 +372,7 @@ impl Compiler<'_> {
     fn elementwise(
         &self,
         step: &Step,
-        launch: impl Fn(&Elementwise, Format) -> launch::Launch,
+        launch: impl Fn(Math, &Elementwise) -> launch::Launch,
     ) -> Result<Vec<launch::Told>, EngineError> {
         let Some(buffer) = step.output else { return Ok(Vec::new()) };
         let shape = &self.program.buffers[buffer];
@@ -402,7 +393,7 @@ impl Compiler<'_> {
             for (place, piece) in told.inputs.iter_mut().zip(&inputs) {
                 *place = self.operand(*piece);
             }
-            Ok((launch(&told, self.math.format()), told.into()))
+            Ok((launch(self.math, &told), told.into()))
         };
         cuts(self.program, step).into_iter().map(range).collect()
     }
@@ -490,18 +481,6 @@ impl Compiler<'_> {
         }
     }
 
-    fn sources(&self, pieces: &[Piece], step: &Step) -> Result<[Source; MAX_SOURCES], EngineError> {
-        if pieces.len() > MAX_SOURCES {
-            return Err(unsupported(format!("{}: it reads {} ranges", step.label, pieces.len())));
-        }
-        let mut sources = [Source::default(); MAX_SOURCES];
-        for (place, piece) in sources.iter_mut().zip(pieces) {
-            let (address, pixel) = (self.address(*piece), self.pixel(piece.buffer));
-            *place = Source { address, pixel, channels: number(piece.channels) };
-        }
-        Ok(sources)
-    }
-
     fn operand(&self, piece: Piece) -> Operand {
         Operand { address: self.address(piece), pixel: self.pixel(piece.buffer), unused: 0 }
     }
@@ -525,6 +504,52 @@ impl Compiler<'_> {
             (number(buffer.height), number(buffer.width))
         })
     }
+}
+
+/// What the weight gradient of a convolution is told, but for its sums: `None` where it would read too many ranges.
+pub(super) fn weight_gradient(
+    program: &Program,
+    step: &Step,
+    conv: &Conv2d,
+    address: impl Fn(Piece) -> u64,
+) -> Option<WeightGradient> {
+    let [x, dy] = step.inputs.as_slice() else { return None };
+    let size = |pieces: &[Piece]| {
+        let buffer = &program.buffers[pieces.first()?.buffer];
+        Some((number(buffer.height), number(buffer.width)))
+    };
+    let ((height, width), (input_height, input_width)) = (size(dy)?, size(x)?);
+    Some(WeightGradient {
+        inputs: sources(program, x, &address)?,
+        gradients: sources(program, dy, &address)?,
+        input_count: number(x.len()),
+        gradient_count: number(dy.len()),
+        images: number(program.batch),
+        height,
+        width,
+        input_height,
+        input_width,
+        in_channels: number(conv.in_channels),
+        out_channels: number(conv.out_channels),
+        kernel: number(conv.kernel),
+        stride: number(conv.stride),
+        padding: number(conv.padding),
+        groups: number(conv.groups),
+        ..WeightGradient::default()
+    })
+}
+
+/// What is read: `None` for too many ranges.
+fn sources(program: &Program, pieces: &[Piece], address: impl Fn(Piece) -> u64) -> Option<[Source; MAX_SOURCES]> {
+    if pieces.len() > MAX_SOURCES {
+        return None;
+    }
+    let mut sources = [Source::default(); MAX_SOURCES];
+    for (place, piece) in sources.iter_mut().zip(pieces) {
+        let pixel = number(pixel(program, piece.buffer));
+        *place = Source { address: address(*piece), pixel, channels: number(piece.channels) };
+    }
+    Some(sources)
 }
 
 fn unsupported(op: String) -> EngineError {

@@ -1,7 +1,6 @@
 //! Where the values of a program lie on the device, and in which format.
 
-use super::launch;
-use super::{Format, Math};
+use super::{Format, Math, compile, launch};
 use crate::engine::plan::places::{Item, places};
 use crate::engine::plan::program::{BufferId, Operation, Piece, Program, Step};
 
@@ -133,13 +132,15 @@ fn formats(program: &Program, math: Math) -> Vec<Format> {
 
 /// Parts, weight values and bias values of a weight gradient's sums.
 fn sums_of(program: &Program, step: &Step, math: Math, multiprocessors: usize) -> Option<(usize, usize, usize)> {
+    /// Where a buffer might begin.
+    const SOMEWHERE: u64 = ALIGNMENT_BYTES as u64;
     let Operation::WeightGradient { conv, .. } = &step.operation else { return None };
-    let dy = step.inputs.get(1)?.first()?;
-    let shape = &program.buffers[dy.buffer];
-    let size = [program.batch, shape.height, shape.width];
-    let splits = launch::gradient::splits(conv, size, math, multiprocessors);
+    // Of addresses, only what they are multiples of decides.
+    let address = |piece: Piece| SOMEWHERE + (piece.start * math.format().bytes()) as u64;
+    let told = compile::weight_gradient(program, step, conv, address)?;
+    let splits = launch::gradient::splits(&told, math, u32::try_from(multiprocessors).ok()?)?;
     let bias = if conv.bias { conv.out_channels } else { 0 };
-    Some((splits, conv.weight_shape().iter().product(), bias))
+    Some((usize::try_from(splits).ok()?, conv.weight_shape().iter().product(), bias))
 }
 
 /// The buffer of a value that the step adds, if the step may write its result over it: nothing else needs it any more, and it lies value for value where the result

@@ -9,6 +9,7 @@
 pub mod cases;
 mod compile;
 mod host;
+mod images;
 mod kernels;
 pub mod launch;
 mod layout;
@@ -21,6 +22,7 @@ pub mod twin;
 use serde::{Deserialize, Serialize};
 
 pub use host::{HostMemory, Outside};
+pub use images::Images;
 pub use network::{Launches, Network};
 pub use trainer::{Stepped, Trainer};
 

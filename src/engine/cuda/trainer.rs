@@ -6,18 +6,21 @@
 use std::sync::Arc;
 
 use super::compile::{Compiler, End, Packed, Sites};
+use super::images::Images;
 use super::kernels::{Kernels, Ready};
 use super::launch::{self, Command};
 use super::layout::Layout;
-use super::params::{Adam, AdamStep, Fold as Told};
+use super::params::{Adam, AdamStep, Crop as CropTold, Fold as Told, Patch, bytes_of};
 use super::tensors::Tensors;
 use super::{Math, check_size};
 use crate::array::Array;
+use crate::dataset::{Crop, Pairs};
 use crate::engine::EngineError;
 use crate::engine::cpu::adam::Step;
 use crate::engine::plan::lower::{Mode, lower};
 use crate::gpu::device::{DeviceMemory, Gpu, Graph as Recorded};
 use crate::graph::fold::Fold;
+use crate::imaging::ValueTable;
 use crate::graph::{Backward, Graph, NodeId, ShapeError, backward, collapse, shapes};
 
 /// What a step did.
@@ -45,6 +48,8 @@ pub struct Trainer {
     folding: Option<Folding>,
     /// [`Scalars`], as bytes.
     scalars: DeviceMemory,
+    /// Training images, where they fit.
+    images: Option<Images>,
     planned: Option<Planned>,
 }
 
@@ -62,10 +67,13 @@ struct Planned {
     /// Everything up to the gradients of the expanded model, and then Adam.
     gradients: Recorded,
     step: Recorded,
+    /// The same with patches cut on the device before.
+    step_on_images: Option<Recorded>,
     kernels: usize,
     memory: DeviceMemory,
     lr_offset: u64,
     hr_offset: u64,
+    patches_offset: u64,
     /// Kept, because recorded launches read them.
     _packed: DeviceMemory,
     _commands: Vec<Ready>,
@@ -119,6 +127,7 @@ impl Trainer {
             second: tensors(&parameters)?,
             folding,
             scalars: gpu.allocate(scalars::BYTES)?,
+            images: None,
             planned: None,
             kernels: Kernels::new(gpu),
         })
@@ -174,14 +183,61 @@ impl Trainer {
     /// [`EngineError::Input`] or [`EngineError::Shape`] when the batch does not fit, [`EngineError::Gpu`] when the device refuses.
     pub fn step(&mut self, lr: &Array<f32>, hr: &Array<f32>, adam: Step) -> Result<Stepped, EngineError> {
         self.bring(lr, hr)?;
+        self.tell(adam)?;
+        let Some(planned) = &self.planned else { return Err(self.input_error(lr)) };
+        self.kernels.gpu().start(&planned.step)?;
+        self.stepped()
+    }
+
+    /// Brings the numbers of an update to the device.
+    fn tell(&mut self, adam: Step) -> Result<(), EngineError> {
         let Step { step_size, root_correction, lerp, decay, gain, epsilon } = adam;
         self.scalars.upload(scalars::STEP, &[step_size, root_correction, lerp, decay, gain, epsilon])?;
         self.scalars.upload(scalars::FINITE, &[1u32])?;
-        let Some(planned) = &self.planned else { return Err(self.input_error(lr)) };
-        self.kernels.gpu().start(&planned.step)?;
+        Ok(())
+    }
+
+    /// What became of a step; waits for it.
+    fn stepped(&self) -> Result<Stepped, EngineError> {
         let mut finite = [0u32];
         self.scalars.download(scalars::FINITE, &mut finite)?;
         Ok(Stepped { loss: self.loss()?, updated: finite == [1] })
+    }
+
+    /// Brings training images to the device, if they fit; whether they do.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`] when the device refuses.
+    pub fn keep(&mut self, images: &dyn Pairs, values: &ValueTable) -> Result<bool, EngineError> {
+        // Freed first, also because recorded launches name their addresses.
+        (self.planned, self.images) = (None, None);
+        self.images = Images::of(self.kernels.gpu(), images, values)?;
+        Ok(self.images.is_some())
+    }
+
+    /// One step on patches of the images that [`Trainer::keep`] brought: the number of the pair, and what to cut. All are of one size.
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`]; [`EngineError::Input`] when there are no images on the device or no patches.
+    pub fn step_on_images(&mut self, patches: &[(usize, Crop)], adam: Step) -> Result<Stepped, EngineError> {
+        let nothing = || EngineError::Input { found: vec![patches.len()], channels: self.channels };
+        let Some((_, first)) = patches.first() else { return Err(nothing()) };
+        let shape = [patches.len(), first.side, first.side];
+        if patches.iter().any(|(_, crop)| (crop.side, crop.scale) != (first.side, self.scale)) {
+            return Err(nothing());
+        }
+        self.plan_for(shape)?;
+        let nothing = || EngineError::Input { found: vec![patches.len()], channels: self.channels };
+        let Some(images) = &self.images else { return Err(nothing()) };
+        let told: Vec<Patch> = patches.iter().map(|(image, crop)| images.patch(*image, crop)).collect();
+        let bytes: Vec<u8> = told.iter().flat_map(bytes_of).copied().collect();
+        let Some(planned) = &mut self.planned else { return Err(nothing()) };
+        planned.memory.upload(planned.patches_offset, &bytes)?;
+        self.tell(adam)?;
+        let recorded = self.planned.as_ref().and_then(|planned| planned.step_on_images.as_ref());
+        let Some(recorded) = recorded else { return Err(nothing()) };
+        self.kernels.gpu().start(recorded)?;
+        self.stepped()
     }
 
     /// Bytes of device memory in use.
@@ -210,12 +266,7 @@ impl Trainer {
         if channels != self.channels || images == 0 {
             return Err(self.input_error(lr));
         }
-        let shape = [images, height, width];
-        if self.planned.as_ref().is_none_or(|planned| planned.shape != shape) {
-            // Freed first: both together need not fit.
-            self.planned = None;
-            self.planned = Some(self.plan(shape)?);
-        }
+        self.plan_for([images, height, width])?;
         let scale = self.scale;
         let Some(planned) = &mut self.planned else {
             return Err(EngineError::Input { found: lr.shape().to_vec(), channels: self.channels });
@@ -232,6 +283,15 @@ impl Trainer {
         Ok(())
     }
 
+    fn plan_for(&mut self, shape: [usize; 3]) -> Result<(), EngineError> {
+        if self.planned.as_ref().is_none_or(|planned| planned.shape != shape) {
+            // Freed first: both together need not fit.
+            self.planned = None;
+            self.planned = Some(self.plan(shape)?);
+        }
+        Ok(())
+    }
+
     fn plan(&self, shape: [usize; 3]) -> Result<Planned, EngineError> {
         let [images, height, width] = shape;
         let gpu = self.kernels.gpu();
@@ -244,7 +304,8 @@ impl Trainer {
         let floats = |count: usize| (images * count * size_of::<f32>()) as u64;
         let lr_offset = layout.bytes.next_multiple_of(256);
         let hr_offset = (lr_offset + floats(self.channels * height * width)).next_multiple_of(256);
-        let memory = gpu.allocate(hr_offset + floats(output.iter().product()))?;
+        let patches_offset = (hr_offset + floats(output.iter().product())).next_multiple_of(256);
+        let memory = gpu.allocate(patches_offset + (images * size_of::<Patch>()) as u64)?;
         let packed = Packed::of(&program, self.math);
         let packed_memory = gpu.allocate(packed.bytes)?;
         let total = self.scalars.address() + scalars::LOSS;
@@ -263,7 +324,25 @@ impl Trainer {
                 end: End::Loss { hr: memory.address() + hr_offset, total },
             },
         };
-        let mut commands = self.folds(false)?;
+        let crop = self.images.as_ref().map(|images| CropTold {
+            patches: memory.address() + patches_offset,
+            values: images.values(),
+            lr: memory.address() + lr_offset,
+            hr: memory.address() + hr_offset,
+            images: i32::try_from(shape[0]).unwrap_or(i32::MAX),
+            side: i32::try_from(width).unwrap_or(i32::MAX),
+            scale: i32::try_from(self.scale).unwrap_or(i32::MAX),
+            unused: 0,
+        });
+        let mut commands: Vec<Command> = crop
+            .iter()
+            .map(|told| {
+                let launch = launch::training::crop(told);
+                Command { label: "crop".into(), launch, params: (*told).into(), multiply_adds: 0 }
+            })
+            .collect();
+        let first = commands.len();
+        commands.extend(self.folds(false)?);
         commands.extend(compiler.prepare()?);
         commands.extend(compiler.run()?);
         commands.extend(self.folds(true)?);
@@ -275,12 +354,14 @@ impl Trainer {
         Ok(Planned {
             shape,
             output,
-            gradients: record(&commands[..until_gradients])?,
-            step: record(&commands)?,
+            gradients: record(&commands[first..until_gradients])?,
+            step: record(&commands[first..])?,
+            step_on_images: if crop.is_some() { Some(record(&commands)?) } else { None },
             kernels: commands.len(),
             memory,
             lr_offset,
             hr_offset,
+            patches_offset,
             _packed: packed_memory,
             _commands: commands,
         })
