@@ -2,6 +2,7 @@
 
 use super::rebase::{Addresses, moved};
 use crate::engine::cuda::host::{HostMemory, Outside};
+use crate::engine::cuda::twin::{elementwise, ends, spatial, training};
 use crate::engine::cuda::{Math, params};
 
 /// What a twin could not do.
@@ -75,7 +76,31 @@ impl AnyParams {
         math: Math,
         memory: &mut HostMemory,
     ) -> Result<(), TwinFailure> {
-        let _ = (math, memory);
-        Err(TwinFailure::Unknown { kernel, params: self.name() })
+        match (self, kernel) {
+            (Self::Elementwise(p), "sum") => elementwise::sum(memory, math, p)?,
+            (Self::Elementwise(p), "product") => elementwise::product(memory, math, p)?,
+            (Self::Elementwise(p), "sigmoid") => elementwise::sigmoid(memory, math, p)?,
+            (Self::Elementwise(p), "sigmoid_gradient") => elementwise::sigmoid_gradient(memory, math, p)?,
+            (Self::Spatial(p), "pixel_shuffle") => spatial::pixel_shuffle(memory, math, p)?,
+            (Self::Spatial(p), "pixel_unshuffle") => spatial::pixel_unshuffle(memory, math, p)?,
+            (Self::Spatial(p), "max_pool") => spatial::max_pool(memory, math, p)?,
+            (Self::Spatial(p), "max_pool_gradient") => spatial::max_pool_gradient(memory, math, p)?,
+            (Self::Spatial(p), "resize_bilinear") => spatial::resize_bilinear(memory, math, p)?,
+            (Self::Spatial(p), "resize_bilinear_gradient") => {
+                spatial::resize_bilinear_gradient(memory, math, p)?
+            }
+            (Self::Ends(p), "load") => ends::load(memory, math, p)?,
+            (Self::Ends(p), "store") => ends::store(memory, p)?,
+            (Self::Ends(p), "store_image") => ends::store_image(memory, p)?,
+            (Self::Loss(p), "loss") => ends::loss(memory, math, p)?,
+            (Self::Loss(p), "loss_total") => ends::loss_total(memory, p)?,
+            (Self::Adam(p), "all_finite") => training::all_finite(memory, p)?,
+            (Self::Adam(p), "adam") => training::adam(memory, p)?,
+            (Self::Fold(p), "fold") => training::fold(memory, p)?,
+            (Self::Fold(p), "unfold") => training::unfold(memory, p)?,
+            (Self::Crop(p), "crop") => training::crop(memory, p)?,
+            _ => return Err(TwinFailure::Unknown { kernel, params: self.name() }),
+        }
+        Ok(())
     }
 }

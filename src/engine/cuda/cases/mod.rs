@@ -6,7 +6,11 @@
 mod any;
 mod build;
 mod compare;
+pub mod elementwise;
+pub mod ends;
 mod rebase;
+pub mod spatial;
+pub mod training;
 
 pub use any::{AnyParams, TwinFailure};
 pub use build::Builder;

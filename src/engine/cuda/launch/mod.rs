@@ -1,5 +1,10 @@
 //! How kernels are started: from what a kernel is told to its grid. Pure functions, no driver.
 
+pub mod elementwise;
+pub mod ends;
+pub mod spatial;
+pub mod training;
+
 /// One start of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch {
