@@ -88,6 +88,7 @@ fn timing(ms: f64) -> Timing {
         peak_memory_bytes: Some(300 << 20),
         peak_memory_scope: Some(MemoryScope::WhileRunning),
         output_digest: None,
+        on_device: None,
     }
 }
 
@@ -117,6 +118,7 @@ pub(super) fn measurement([low, median, high]: [f64; 3]) -> Measurement {
             method: "order statistics 2 and 9 of 10 per-pair ratios".to_owned(),
             pairs: 10,
             of_means: median,
+            confirmation: None,
         }),
         conditions: Conditions {
             load_average_before: None,
@@ -125,6 +127,7 @@ pub(super) fn measurement([low, median, high]: [f64; 3]) -> Measurement {
             cpu_min_mhz: None,
             cpu_max_mhz: None,
         },
+        gpu: None,
         machine: Machine {
             cpu_model: None,
             physical_cores: None,

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 pub trait Clock {
     /// Time since an arbitrary, fixed origin.
     fn now(&self) -> Duration;
+
+    /// Does nothing for that long.
+    fn sleep(&self, duration: Duration);
 }
 
 /// The operating system's monotonic clock (`CLOCK_MONOTONIC` on Linux; nanosecond units).
@@ -30,6 +33,10 @@ impl Default for MonotonicClock {
 impl Clock for MonotonicClock {
     fn now(&self) -> Duration {
         self.origin.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
     }
 }
 

@@ -1,7 +1,9 @@
 //! Why there is no measurement.
 
 use super::lane::Role;
+use super::nvml::LockError;
 use super::workload::WorkloadError;
+use crate::interrupt::Signal;
 
 /// Why a measurement could not be made or its log not be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +43,29 @@ pub enum Error {
         /// How many were taken.
         taken: usize,
         /// Why none was accepted.
-        why: &'static str,
+        why: String,
     },
+    /// A signal asked for an end.
+    #[error("the measurement was ended by a signal; nothing of it is kept")]
+    Interrupted {
+        /// The signal.
+        signal: Signal,
+    },
+    /// The device's own clock told no time.
+    #[error(
+        "the {role}'s device says that a forward on input {input} took {ms} ms; measure again, and look at the driver if that stays so"
+    )]
+    DeviceTime {
+        /// Whose workload.
+        role: Role,
+        /// The input's number, from 1.
+        input: usize,
+        /// What it said.
+        ms: f64,
+    },
+    /// The clocks of the GPU were to be locked and are not.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The time budget makes no sense.
     #[error(
         "a time budget of {seconds} s is not possible: give a number of seconds above zero, at most 86400"

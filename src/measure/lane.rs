@@ -6,11 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::bench::Bench;
 use super::clock::as_ms;
+use super::confirm::Sample;
 use super::error::Error;
+use super::gpu::{ClockEvidence, Disturbance, NamedReasons, Pauses};
 use super::host::Probe;
 use super::measurement::{MemoryScope, Timing, Validity};
+use super::nvml::GpuWindow;
+use super::on_device::{DeviceWindow, MOST_FORWARDS_KEPT, MemoryOnDevice, OnDevice};
 use super::stats::{self, Summary};
-use super::workload::{Workload, WorkloadError};
+use super::workload::{DeviceMemory, DeviceTime, Workload, WorkloadError};
 
 /// Which of the two models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,17 +35,76 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// The samples of one model. `windows` has an entry for every window taken, `None` where the sample was not accepted, so that
-/// candidate and baseline stay aligned pair by pair.
+/// What one or more forwards took.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pass {
+    /// By the host's clock, summed.
+    host: Duration,
+    /// By the device's clock, summed over those of which it told.
+    device_ms: f64,
+    /// Each of them, up to [`MOST_FORWARDS_KEPT`].
+    forward_ms: Vec<f64>,
+    /// Forwards of which the device told a time.
+    by_device: usize,
+    /// Their SM clock, weighted with the time, and the time that is of.
+    mhz_ms: f64,
+    clocked_ms: f64,
+    forwards: usize,
+}
+
+impl Pass {
+    fn add(&mut self, host: Duration, device: Option<DeviceTime>) {
+        self.forwards += 1;
+        self.host += host;
+        let Some(device) = device else { return };
+        self.by_device += 1;
+        self.device_ms += device.ms;
+        if let Some(mhz) = device.sm_mhz {
+            self.mhz_ms += mhz * device.ms;
+            self.clocked_ms += device.ms;
+        }
+        if self.forward_ms.len() < MOST_FORWARDS_KEPT {
+            self.forward_ms.push(device.ms);
+        }
+    }
+
+    fn is_by_device(&self) -> bool {
+        self.forwards > 0 && self.by_device == self.forwards
+    }
+
+    /// The time that counts: the device's where it told of every forward, else the host's.
+    pub(super) fn total_ms(&self) -> f64 {
+        if self.is_by_device() { self.device_ms } else { as_ms(self.host) }
+    }
+
+    /// The same per forward.
+    pub(super) fn mean_ms(&self) -> f64 {
+        self.total_ms() / self.forwards as f64
+    }
+
+    /// The mean SM clock in the timed parts, where the workload counted cycles in all of them.
+    pub(super) fn device_mhz(&self) -> Option<f64> {
+        (self.is_by_device() && self.clocked_ms == self.device_ms).then(|| self.mhz_ms / self.clocked_ms)
+    }
+}
+
+/// The samples of one model. `windows` has an entry for every window, `None` where no sample of it was accepted, so that
+/// candidate and baseline stay aligned pair by pair. A window that was discarded and taken again has one entry.
 pub(super) struct Lane<'a> {
     pub(super) role: Role,
     workload: &'a mut dyn Workload,
-    pub(super) windows: Vec<Option<f64>>,
+    pub(super) windows: Vec<Option<Sample>>,
+    /// Windows taken, discarded ones included.
+    pub(super) taken: usize,
     pub(super) forwards: usize,
     pub(super) warm_up_forwards: usize,
     pub(super) notes: Vec<String>,
+    pub(super) pauses: Pauses,
+    records: Vec<DeviceWindow>,
     peak_bytes: Option<u64>,
     peak_scope: Option<MemoryScope>,
+    device_memory: Option<DeviceMemory>,
+    nvml_peak_bytes: Option<u64>,
 }
 
 impl<'a> Lane<'a> {
@@ -53,11 +116,16 @@ impl<'a> Lane<'a> {
             role,
             workload,
             windows: Vec::new(),
+            taken: 0,
             forwards: 0,
             warm_up_forwards: 0,
             notes: Vec::new(),
+            pauses: Pauses::default(),
+            records: Vec::new(),
             peak_bytes: None,
             peak_scope: None,
+            device_memory: None,
+            nvml_peak_bytes: None,
         })
     }
 
@@ -66,32 +134,65 @@ impl<'a> Lane<'a> {
         self.workload.items().len()
     }
 
-    /// Prepares input `item`, then times one forward over it. Only the forward is between the two looks at the clock.
-    pub(super) fn forward(&mut self, bench: &Bench<'_>, item: usize) -> Result<Duration, Error> {
-        let prepared = self.workload.prepare(item);
-        prepared.map_err(|source| self.failed(item, source))?;
-        let before = bench.clock.now();
-        let done = self.workload.run(item);
-        let after = bench.clock.now();
-        done.map_err(|source| self.failed(item, source))?;
-        Ok(after.saturating_sub(before))
+    /// What the workload times by, and what it does before each forward, in words.
+    pub(super) fn in_words(&self) -> (Option<String>, Option<String>) {
+        (self.workload.timer(), self.workload.state_before_forward())
     }
 
-    /// Runs all inputs in order `passes` times and returns the sum of the timed parts.
-    pub(super) fn passes(&mut self, bench: &mut Bench<'_>, passes: usize) -> Result<Duration, Error> {
-        let fresh = bench.probe.reset_peak_memory();
-        let mut sum = Duration::ZERO;
+    /// What is done before input `item` and not timed.
+    pub(super) fn prepare(&mut self, item: usize) -> Result<(), Error> {
+        let prepared = self.workload.prepare(item);
+        prepared.map_err(|source| self.failed(item, source))
+    }
+
+    /// Times one forward over input `item`, which is prepared. Only the forward is between the two looks at the clock.
+    pub(super) fn forward(&mut self, bench: &Bench<'_>, item: usize, into: &mut Pass) -> Result<(), Error> {
+        bench.go_on()?;
+        let before = bench.clock.now();
+        let done = self.workload.run_timed(item);
+        let after = bench.clock.now();
+        let device = done.map_err(|source| self.failed(item, source))?;
+        if let Some(DeviceTime { ms, .. }) = device
+            && !(ms.is_finite() && ms > 0.0)
+        {
+            return Err(Error::DeviceTime { role: self.role, input: item + 1, ms });
+        }
+        into.add(after.saturating_sub(before), device);
+        Ok(())
+    }
+
+    /// Runs all inputs in order `passes` times, each forward from the state that the workload wants.
+    pub(super) fn passes(&mut self, bench: &mut Bench<'_>, passes: usize) -> Result<Pass, Error> {
+        let fresh = self.reset_peaks(bench.probe);
+        let mut pass = Pass::default();
         for _ in 0..passes {
             for item in 0..self.items() {
-                sum += self.forward(bench, item)?;
+                self.prepare(item)?;
+                let ready = self.workload.before_forward(item);
+                ready.map_err(|source| self.failed(item, source))?;
+                self.forward(bench, item, &mut pass)?;
             }
         }
-        self.note_peak(fresh, bench.probe);
-        Ok(sum)
+        self.note_peaks(fresh, bench.probe);
+        Ok(pass)
     }
 
-    /// Takes note of the peak memory since the reset that `fresh` says was allowed.
-    pub(super) fn note_peak(&mut self, fresh: bool, probe: &mut dyn Probe) {
+    /// Sets the marks of peak memory back; whether the host allowed that.
+    pub(super) fn reset_peaks(&mut self, probe: &mut dyn Probe) -> bool {
+        self.workload.reset_device_peaks();
+        probe.reset_peak_memory()
+    }
+
+    /// Takes note of the peaks since [`Lane::reset_peaks`], which returned `fresh`.
+    pub(super) fn note_peaks(&mut self, fresh: bool, probe: &mut dyn Probe) {
+        if let Some(now) = self.workload.device_memory() {
+            let known = self.device_memory.unwrap_or_default();
+            self.device_memory = Some(DeviceMemory {
+                planned_bytes: known.planned_bytes.max(now.planned_bytes),
+                pool_peak_bytes: known.pool_peak_bytes.max(now.pool_peak_bytes),
+                pool_reserved_peak_bytes: known.pool_reserved_peak_bytes.max(now.pool_reserved_peak_bytes),
+            });
+        }
         let Some(bytes) = probe.peak_memory_bytes() else {
             return;
         };
@@ -104,34 +205,116 @@ impl<'a> Lane<'a> {
     }
 
     /// Adds the sample of a window; a duration of zero is not one, since the clock cannot have seen the work.
-    pub(super) fn push(&mut self, total: Duration, forwards: usize) -> f64 {
-        let sample_ms = as_ms(total) / forwards as f64;
-        self.forwards += forwards;
-        self.windows.push((sample_ms > 0.0).then_some(sample_ms));
-        sample_ms
+    pub(super) fn accept(&mut self, pass: Pass, seen: Option<&GpuWindow>, disturbed: Option<Disturbance>) {
+        let ms = pass.mean_ms();
+        let sample =
+            Sample { ms, nvml_mhz: seen.and_then(|seen| seen.sm_mean_mhz), device_mhz: pass.device_mhz() };
+        let accepted = ms > 0.0;
+        self.windows.push(accepted.then_some(sample));
+        self.pauses.accepted();
+        self.record(pass, seen, disturbed, accepted);
+    }
+
+    /// Keeps what a discarded window was, but not as a sample.
+    pub(super) fn discard(&mut self, pass: Pass, seen: Option<&GpuWindow>, why: Disturbance) {
+        self.record(pass, seen, Some(why), false);
+    }
+
+    /// Leaves the window without a sample after all tries.
+    pub(super) fn give_up(&mut self) {
+        self.windows.push(None);
+        self.pauses.given_up();
+    }
+
+    fn record(
+        &mut self,
+        pass: Pass,
+        seen: Option<&GpuWindow>,
+        disturbance: Option<Disturbance>,
+        accepted: bool,
+    ) {
+        self.taken += 1;
+        self.forwards += pass.forwards;
+        self.nvml_peak_bytes = self.nvml_peak_bytes.max(seen.and_then(|seen| seen.memory_used_max_bytes));
+        if seen.is_none() && !pass.is_by_device() {
+            return;
+        }
+        let unseen = GpuWindow::default();
+        let seen = seen.unwrap_or(&unseen);
+        self.records.push(DeviceWindow {
+            sample_ms: pass.mean_ms(),
+            host_ms: as_ms(pass.host) / pass.forwards as f64,
+            accepted,
+            reason: disturbance.as_ref().map(ToString::to_string),
+            disturbance,
+            forwards: pass.forwards,
+            device_mhz: pass.device_mhz(),
+            forward_ms: pass.forward_ms,
+            sm_mean_mhz: seen.sm_mean_mhz,
+            sm_min_mhz: seen.sm_min_mhz,
+            sm_max_mhz: seen.sm_max_mhz,
+            clock_samples: seen.samples,
+            throttle_reasons: seen.throttle_reasons.map(NamedReasons::from),
+        });
     }
 
     /// The accepted samples in the order taken.
     pub(super) fn samples(&self) -> Vec<f64> {
-        self.windows.iter().flatten().copied().collect()
+        self.windows.iter().flatten().map(|sample| sample.ms).collect()
+    }
+
+    /// The mean SM clock of each accepted sample.
+    pub(super) fn mean_mhz(&self) -> Vec<Option<f64>> {
+        self.windows.iter().flatten().map(Sample::best_mhz).collect()
     }
 
     /// Time per input pixel of each accepted sample, where each window is one forward over the input of its number.
     pub(super) fn per_pixel(&self) -> Vec<f64> {
         let pixels = self.workload.items().iter().map(|item| (item.width * item.height).max(1) as f64);
-        self.windows.iter().zip(pixels).filter_map(|(sample, pixels)| Some((*sample)? / pixels)).collect()
+        self.windows.iter().zip(pixels).filter_map(|(sample, pixels)| Some((*sample)?.ms / pixels)).collect()
     }
 
-    /// The finished figures. `spread` replaces the samples' own where their inputs differ.
-    pub(super) fn finish(self, spread: Option<f64>, verdict: (Validity, String)) -> Result<Timing, Error> {
+    /// What is known of the clocks under the samples. Where disturbed windows are accepted all the same, nothing was `discarded`.
+    pub(super) fn evidence(
+        &self,
+        discarded: bool,
+        locked_mhz: Option<u32>,
+        in_doubt: Option<String>,
+    ) -> ClockEvidence {
+        let mut reasons = self.records.iter().filter_map(|window| window.reason.clone());
+        let first_disturbance = reasons.next();
+        ClockEvidence {
+            taken: self.taken,
+            disturbed: reasons.count() + usize::from(first_disturbance.is_some()),
+            first_disturbance,
+            discarded,
+            mean_mhz: self.mean_mhz(),
+            locked_mhz,
+            in_doubt,
+        }
+    }
+
+    /// The finished figures. `spread` replaces the samples' own where their inputs differ; `nvml_before_bytes` is what was in use on the
+    /// device before anything of ours.
+    pub(super) fn finish(
+        self,
+        spread: Option<f64>,
+        verdict: (Validity, String),
+        nvml_before_bytes: Option<u64>,
+    ) -> Result<Timing, Error> {
         let samples_ms = self.samples();
-        let taken = self.windows.len();
-        let summary = Summary::of(&samples_ms).ok_or(Error::NoSamples {
-            role: self.role,
-            taken,
-            why: "the clock did not advance while it ran",
-        })?;
+        let summary = Summary::of(&samples_ms).ok_or_else(|| self.no_samples())?;
         let (validity, validity_reason) = verdict;
+        let memory = MemoryOnDevice::of(self.device_memory, self.nvml_peak_bytes, nvml_before_bytes);
+        let timer = self.workload.timer();
+        let host_ms = self.records.iter().filter(|window| window.accepted).map(|window| window.host_ms);
+        let host_median_ms = Summary::of(&host_ms.collect::<Vec<_>>()).map(|summary| summary.median);
+        let on_device = (!self.records.is_empty() || memory.is_some()).then(|| OnDevice {
+            host_median_ms: host_median_ms.filter(|_| timer.is_some()),
+            timer,
+            windows: self.records,
+            memory,
+        });
         Ok(Timing {
             median_ms: summary.median,
             mean_ms: summary.mean,
@@ -142,8 +325,8 @@ impl<'a> Lane<'a> {
             q3_ms: summary.q3,
             relative_iqr: spread.unwrap_or(summary.relative_iqr),
             outliers: summary.outliers,
-            rejected_samples: taken - samples_ms.len(),
-            windows: taken,
+            rejected_samples: self.taken - samples_ms.len(),
+            windows: self.taken,
             forwards: self.forwards,
             warm_up_forwards: self.warm_up_forwards,
             samples_ms,
@@ -153,7 +336,19 @@ impl<'a> Lane<'a> {
             peak_memory_bytes: self.peak_bytes,
             peak_memory_scope: self.peak_scope,
             output_digest: self.workload.output_digest(),
+            on_device,
         })
+    }
+
+    fn no_samples(&self) -> Error {
+        let why = match self.records.iter().rev().find_map(|window| window.reason.as_deref()) {
+            Some(why) => format!(
+                "every window was discarded, the last because {why}; let the GPU cool down and see who else uses it \
+                 (`esr doctor`), or set its clocks"
+            ),
+            None => "the clock did not advance while it ran".to_owned(),
+        };
+        Error::NoSamples { role: self.role, taken: self.taken, why }
     }
 
     fn failed(&self, item: usize, source: WorkloadError) -> Error {

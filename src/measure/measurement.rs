@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gpu::GpuConditions;
 use super::machine::Machine;
+use super::on_device::OnDevice;
 use super::ratio::RatioToBaseline;
 use super::workload::Item;
 use crate::fsio::Artefact;
@@ -36,9 +38,9 @@ pub enum Validity {
     Valid,
     /// Too few samples, or their relative interquartile range is above 10 %.
     Noisy,
-    /// A GPU slowed itself down (heat, power) in more than 5 % of the samples.
+    /// A GPU slowed itself down (heat, power brake, a clock far below its reference) in more than 5 % of the windows.
     Throttled,
-    /// A GPU's clock wandered by more than 2 %.
+    /// A GPU's clock wandered by more than 2 % between windows, or nobody knows whether it did.
     Unlocked,
 }
 
@@ -130,7 +132,8 @@ pub struct Timing {
     pub outliers: usize,
     /// The accepted samples in the order taken.
     pub samples_ms: Vec<f64>,
-    /// Samples that were taken and not accepted (the clock did not advance).
+    /// Samples that were taken and not accepted: the clock did not advance, or a GPU was disturbed. [`Timing::on_device`] has the reason of
+    /// each of the latter.
     pub rejected_samples: usize,
     /// Windows taken; under protocol `ntire` each image is one.
     pub windows: usize,
@@ -150,6 +153,9 @@ pub struct Timing {
     pub peak_memory_scope: Option<MemoryScope>,
     /// Digest of the output of the last timed forward, which is of the last input; `None` where the workload cannot tell.
     pub output_digest: Option<String>,
+    /// What only a device tells: each window with its clocks, and memory; `None` on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_device: Option<OnDevice>,
 }
 
 /// The model the candidate is compared with, timed in the same run.
@@ -212,6 +218,9 @@ pub struct Measurement {
     pub ratio_to_baseline: Option<RatioToBaseline>,
     /// What else went on.
     pub conditions: Conditions,
+    /// The GPU, where one was watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuConditions>,
     /// The machine.
     pub machine: Machine,
 }

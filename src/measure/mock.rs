@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::gpu::GpuWatch;
 use super::host::{CpuTime, Probe, Reading};
 use super::machine::Machine;
-use super::session::{Outcome, Plan, Setup, Subject, measure};
-use super::workload::{Item, Workload, WorkloadError};
+use super::session::{Outcome, Plan, Setup, Subject, Tools, measure};
+use super::workload::{DeviceMemory, DeviceTime, Item, Workload, WorkloadError};
 use super::{Error, Protocol};
 use crate::models::ModelIdentity;
 
@@ -37,6 +38,11 @@ impl Clock for Stage {
     fn now(&self) -> Duration {
         self.now.get()
     }
+
+    fn sleep(&self, duration: Duration) {
+        self.events.borrow_mut().push(format!("rest {} ms", duration.as_secs_f64() * 1e3));
+        self.now.set(self.now.get() + duration);
+    }
 }
 
 /// Takes `script(call, item)` milliseconds on call number `call`, and `prepare_ms` before each.
@@ -48,6 +54,16 @@ pub(super) struct MockWorkload {
     pub(super) script: Box<dyn Fn(usize, usize) -> f64>,
     pub(super) fails_at: Option<usize>,
     pub(super) calls: usize,
+    pub(super) device: Option<MockDevice>,
+}
+
+/// What makes a mock one that runs on a device: its events take `launch_ms` less than the host waits, and a state is set before each forward.
+#[derive(Clone, Copy, Default)]
+pub(super) struct MockDevice {
+    pub(super) launch_ms: f64,
+    pub(super) flush_ms: f64,
+    pub(super) sm_mhz: Option<f64>,
+    pub(super) memory: Option<DeviceMemory>,
 }
 
 pub(super) fn images(sizes: &[(usize, usize)]) -> Vec<Item> {
@@ -67,7 +83,16 @@ impl MockWorkload {
         script: impl Fn(usize, usize) -> f64 + 'static,
     ) -> Self {
         let script = Box::new(script);
-        Self { stage: stage.clone(), name, items, prepare_ms: 0.0, script, fails_at: None, calls: 0 }
+        Self {
+            stage: stage.clone(),
+            name,
+            items,
+            prepare_ms: 0.0,
+            script,
+            fails_at: None,
+            calls: 0,
+            device: None,
+        }
     }
 }
 
@@ -89,6 +114,35 @@ impl Workload for MockWorkload {
         self.stage.pass((self.script)(self.calls, item));
         self.calls += 1;
         Ok(())
+    }
+
+    fn run_timed(&mut self, item: usize) -> Result<Option<DeviceTime>, WorkloadError> {
+        let before = self.stage.now();
+        self.run(item)?;
+        let Some(device) = self.device else { return Ok(None) };
+        let ms = (self.stage.now() - before).as_secs_f64() * 1e3;
+        self.stage.pass(device.launch_ms);
+        Ok(Some(DeviceTime { ms, sm_mhz: device.sm_mhz }))
+    }
+
+    fn before_forward(&mut self, _item: usize) -> Result<(), WorkloadError> {
+        if let Some(device) = self.device {
+            self.stage.events.borrow_mut().push("flush".to_owned());
+            self.stage.pass(device.flush_ms);
+        }
+        Ok(())
+    }
+
+    fn timer(&self) -> Option<String> {
+        self.device.map(|_| "mock events".to_owned())
+    }
+
+    fn state_before_forward(&self) -> Option<String> {
+        self.device.map(|_| "the cache is flushed".to_owned())
+    }
+
+    fn device_memory(&mut self) -> Option<DeviceMemory> {
+        self.device?.memory
     }
 
     fn output_digest(&mut self) -> Option<String> {
@@ -149,6 +203,18 @@ pub(super) fn measure_mocks(
     baseline: Option<&mut MockWorkload>,
     other_share: f64,
 ) -> Result<Outcome, Error> {
+    measure_with(protocol, budget_seconds, candidate, baseline, other_share, None)
+}
+
+/// Measures mocks that a mock GPU is watched under.
+pub(super) fn measure_with(
+    protocol: Protocol,
+    budget_seconds: f64,
+    candidate: &mut MockWorkload,
+    baseline: Option<&mut MockWorkload>,
+    other_share: f64,
+    gpu: Option<&mut dyn GpuWatch>,
+) -> Result<Outcome, Error> {
     let stage = candidate.stage.clone();
     let setup = Setup {
         device: "cpu".to_owned(),
@@ -160,5 +226,7 @@ pub(super) fn measure_mocks(
     let plan = Plan::new(protocol, budget_seconds)?;
     let candidate = Subject { model: model("imdn:blocks=7"), workload: candidate };
     let baseline = baseline.map(|workload| Subject { model: model("imdn:blocks=8"), workload });
-    measure(&plan, &setup, candidate, baseline, &stage, &mut probe, machine())
+    let gpu = gpu.map(|gpu| gpu as &mut dyn GpuWatch);
+    let tools = Tools { clock: &stage, probe: &mut probe, gpu };
+    measure(&plan, &setup, candidate, baseline, tools, machine())
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::bench::Bench;
 use super::clocks_log::Phase;
 use super::error::Error;
-use super::lane::Lane;
+use super::gpu::disturbance;
+use super::lane::{Lane, Pass};
 use super::measurement::Validity;
 use super::stats::Summary;
 use super::steady::{MIN_SAMPLES, NOISY_RELATIVE_IQR};
@@ -30,14 +31,22 @@ pub(super) fn procedure(with_baseline: bool) -> String {
 /// Takes the samples.
 pub(super) fn run(lanes: &mut [Lane<'_>], bench: &mut Bench<'_>) -> Result<(), Error> {
     for lane in lanes {
-        let fresh = bench.probe.reset_peak_memory();
-        let mut last_ms = 0.0;
+        let fresh = lane.reset_peaks(bench.probe);
+        let (role, mut last_ms) = (lane.role, 0.0);
         for item in 0..lane.items() {
-            let time = lane.forward(bench, item)?;
-            last_ms = lane.push(time, 1);
+            lane.prepare(item)?;
+            let mut pass = Pass::default();
+            let from_ns = bench.mark(|| format!("{role} input {} begins", item + 1));
+            lane.forward(bench, item, &mut pass)?;
+            let seen = bench.close(from_ns, || format!("{role} input {} ends", item + 1));
+            last_ms = pass.mean_ms();
+            // Nothing is left out, so a disturbance is only noted. A low clock alone is none: between images the device rests, and
+            // the official script counts what that costs too.
+            let disturbed = seen.as_ref().and_then(|seen| disturbance(seen, None, None));
+            lane.accept(pass, seen.as_ref(), disturbed);
             bench.observe_every(OBSERVE_EVERY, lane.role, last_ms);
         }
-        lane.note_peak(fresh, bench.probe);
+        lane.note_peaks(fresh, bench.probe);
         bench.observe(Phase::Window, lane.role, last_ms);
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::confirm::Confirmation;
 use super::stats;
 
 /// The confidence the interval is meant to have; the one it has is written into the result.
@@ -25,6 +26,9 @@ pub struct RatioToBaseline {
     pub pairs: usize,
     /// Candidate's mean over baseline's mean: the ratio of the two numbers that the official script prints.
     pub of_means: f64,
+    /// The same in clock cycles, and a verdict; `None` where no GPU was watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Confirmation>,
 }
 
 impl RatioToBaseline {
@@ -48,6 +52,7 @@ impl RatioToBaseline {
             method: format!("order statistics {k} and {} of {n} per-pair ratios", n + 1 - k),
             pairs: n,
             of_means: stats::mean(&candidates)? / stats::mean(&baselines)?,
+            confirmation: None,
         })
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::bench::Bench;
+use super::bench::{Bench, Finished};
 use super::clock::{Clock, MonotonicClock};
 use super::clocks_log::ClocksLog;
+use super::confirm::{Sample, confirm};
 use super::error::Error;
+use super::gpu::{self, GpuConditions, GpuSession, GpuWatch};
 use super::host::{HostProbe, Probe};
 use super::lane::{Lane, Role};
 use super::machine::Machine;
@@ -78,28 +80,58 @@ pub struct Outcome {
     pub clocks: ClocksLog,
 }
 
-/// Measures with this machine's clock; see [`measure`].
+/// What a measurement is made with.
+pub struct Tools<'a> {
+    /// Where time comes from.
+    pub clock: &'a dyn Clock,
+    /// What is asked about the host.
+    pub probe: &'a mut dyn Probe,
+    /// Who watches the GPU that the workloads run on, if they run on one. Its times are on `clock`.
+    pub gpu: Option<&'a mut dyn GpuWatch>,
+}
+
+/// Measures on the CPU with this machine's clock; see [`measure`].
+///
+/// # Errors
+/// As of [`measure`].
 pub fn measure_here(
     plan: &Plan,
     setup: &Setup,
     candidate: Subject<'_>,
     baseline: Option<Subject<'_>>,
 ) -> Result<Outcome, Error> {
-    measure(plan, setup, candidate, baseline, &MonotonicClock::new(), &mut HostProbe, Machine::detect())
+    let tools = Tools { clock: &MonotonicClock::new(), probe: &mut HostProbe, gpu: None };
+    measure(plan, setup, candidate, baseline, tools, Machine::detect())
+}
+
+/// Measures on the GPU that `session` watches; see [`measure`]. The session is ended by it, and [`GpuWatch::end`] has the log for the
+/// caller to write, also after an error.
+///
+/// # Errors
+/// As of [`measure`].
+pub fn measure_on_gpu(
+    plan: &Plan,
+    setup: &Setup,
+    candidate: Subject<'_>,
+    baseline: Option<Subject<'_>>,
+    session: &mut GpuSession,
+) -> Result<Outcome, Error> {
+    let clock = session.clock();
+    let tools = Tools { clock: &clock, probe: &mut HostProbe, gpu: Some(session) };
+    measure(plan, setup, candidate, baseline, tools, Machine::detect())
 }
 
 /// Times the candidate, and the baseline beside it if there is one.
 ///
 /// # Errors
-/// [`Error::NoItems`], [`Error::DifferentInputs`] before anything runs; [`Error::Workload`] when a forward fails;
-/// [`Error::NoSamples`] when nothing usable came out.
+/// [`Error::NoItems`], [`Error::DifferentInputs`] before anything runs; [`Error::Workload`] and [`Error::DeviceTime`] when a forward
+/// fails; [`Error::Interrupted`] after a signal; [`Error::NoSamples`] when nothing usable came out.
 pub fn measure(
     plan: &Plan,
     setup: &Setup,
     candidate: Subject<'_>,
     baseline: Option<Subject<'_>>,
-    clock: &dyn Clock,
-    probe: &mut dyn Probe,
+    tools: Tools<'_>,
     machine: Machine,
 ) -> Result<Outcome, Error> {
     let items = candidate.workload.items().to_vec();
@@ -111,8 +143,8 @@ pub fn measure(
         baseline_model = Some(baseline.model);
     }
     let with_baseline = baseline_model.is_some();
-    let mut bench = Bench::start(clock, probe);
-    let (procedure, budget_seconds) = match plan.protocol {
+    let mut bench = Bench::start(tools);
+    let (mut procedure, budget_seconds) = match plan.protocol {
         Protocol::Ntire => {
             ntire::run(&mut lanes, &mut bench)?;
             (ntire::procedure(with_baseline), None)
@@ -122,9 +154,17 @@ pub fn measure(
             (steady::procedure(with_baseline), Some(plan.budget.as_secs_f64()))
         }
     };
-    let (conditions, clocks) = bench.finish();
-    let ratio_to_baseline = ratio(&lanes);
-    let mut timings = lanes.into_iter().map(|lane| finish(lane, plan, &conditions));
+    procedure.push_str(&on_device_in_words(&lanes, plan.protocol));
+    let Finished { conditions, clocks, gpu, reference, spans } = bench.finish();
+    let means_mhz: Vec<Option<f64>> = lanes.iter().flat_map(Lane::mean_mhz).collect();
+    let mut nvml_before_bytes = None;
+    let gpu = gpu.map(|watch| {
+        nvml_before_bytes = watch.end().samples.first().and_then(|sample| sample.memory_used_bytes);
+        gpu::conditions(watch, &spans, &means_mhz, reference)
+    });
+    let ratio_to_baseline = ratio(&lanes, gpu.is_some());
+    let mut timings =
+        lanes.into_iter().map(|lane| finish(lane, plan, &conditions, gpu.as_ref(), nvml_before_bytes));
     let nothing = || Error::NoItems { role: Role::Candidate };
     let timing = timings.next().ok_or_else(nothing)??;
     let baseline = match (timings.next(), baseline_model) {
@@ -146,13 +186,20 @@ pub fn measure(
         baseline,
         ratio_to_baseline,
         conditions,
+        gpu,
         machine,
     };
     Ok(Outcome { measurement, clocks })
 }
 
-fn finish(mut lane: Lane<'_>, plan: &Plan, conditions: &Conditions) -> Result<Timing, Error> {
-    let (spread, verdict) = match plan.protocol {
+fn finish(
+    mut lane: Lane<'_>,
+    plan: &Plan,
+    conditions: &Conditions,
+    gpu: Option<&GpuConditions>,
+    nvml_before_bytes: Option<u64>,
+) -> Result<Timing, Error> {
+    let (spread, mut verdict) = match plan.protocol {
         Protocol::Ntire => ntire::judge(&lane),
         Protocol::Steady => (None, steady::judge(&lane, plan.budget)),
     };
@@ -164,15 +211,42 @@ fn finish(mut lane: Lane<'_>, plan: &Plan, conditions: &Conditions) -> Result<Ti
             share * 100.0
         ));
     }
-    lane.finish(spread, verdict)
+    if let Some(gpu) = gpu {
+        let unsure = || gpu.notes.first().map_or("its log cannot vouch for it", String::as_str).to_owned();
+        let in_doubt = (!gpu.vouches).then(unsure);
+        let evidence = lane.evidence(plan.protocol == Protocol::Steady, gpu.locked_sm_mhz, in_doubt);
+        verdict = gpu::judge(verdict, &evidence);
+    }
+    lane.finish(spread, verdict, nvml_before_bytes)
 }
 
-/// The ratio over the windows that both models have.
-fn ratio(lanes: &[Lane<'_>]) -> Option<RatioToBaseline> {
+/// The ratio over the windows that both models have, confirmed in cycles where a GPU was watched.
+fn ratio(lanes: &[Lane<'_>], on_gpu: bool) -> Option<RatioToBaseline> {
     let [candidate, baseline] = lanes else { return None };
     let windows = candidate.windows.iter().zip(&baseline.windows);
-    let pairs: Vec<(f64, f64)> = windows.filter_map(|(&c, &b)| Some((c?, b?))).collect();
-    RatioToBaseline::of_pairs(&pairs)
+    let pairs: Vec<(Sample, Sample)> = windows.filter_map(|(&c, &b)| Some((c?, b?))).collect();
+    let times: Vec<(f64, f64)> = pairs.iter().map(|(c, b)| (c.ms, b.ms)).collect();
+    let mut ratio = RatioToBaseline::of_pairs(&times)?;
+    ratio.confirmation = on_gpu.then(|| confirm(&ratio, &pairs));
+    Some(ratio)
+}
+
+/// What the workloads do on a device, as the end of the procedure; nothing where they run on the host.
+fn on_device_in_words(lanes: &[Lane<'_>], protocol: Protocol) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for lane in lanes {
+        let (timer, state) = lane.in_words();
+        let timer = timer.map(|timer| format!("timed by {timer}"));
+        let state = state.filter(|_| protocol == Protocol::Steady);
+        let state = state.map(|state| format!("before each forward {state}, which is not timed"));
+        for part in [timer, state].into_iter().flatten() {
+            // Both models are usually timed alike, which is then said once.
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+    }
+    parts.iter().map(|part| format!("; {part}")).collect()
 }
 
 fn same_inputs(candidate: &[Item], baseline: &[Item]) -> Result<(), Error> {
@@ -189,3 +263,6 @@ fn same_inputs(candidate: &[Item], baseline: &[Item]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod gpu_tests;

@@ -4,13 +4,19 @@
 //! and baseline in turn (ABBA, so that a slow drift of the machine falls on both alike), until both are steady or the time
 //! budget is used up. One sample is the mean time per forward of one window; a window is a whole number of passes over
 //! the inputs, so all windows hold the same work.
+//!
+//! On a GPU the window stays the unit, although the device can time single forwards and nvbench takes those: what decides whether a
+//! sample counts, the clock and the throttle reasons, comes from NVML every 10 to 100 ms, so a forward of a millisecond has no
+//! clock of its own, and the ratio in cycles needs one. The times of the single forwards are kept inside their window. As in nvbench
+//! each forward starts from the same state of the cache ([`Workload::before_forward`](super::Workload::before_forward)), and a window that
+//! was taken while the device slowed itself down is discarded, counted, and taken again after a pause that grows.
 
 use std::time::Duration;
 
 use super::bench::Bench;
-use super::clock::as_ms;
 use super::clocks_log::Phase;
 use super::error::Error;
+use super::gpu::disturbance;
 use super::lane::Lane;
 use super::measurement::Validity;
 use super::stats::Summary;
@@ -65,9 +71,7 @@ pub(super) fn run(lanes: &mut [Lane<'_>], bench: &mut Bench<'_>, budget: Duratio
             turns.reverse();
         }
         for (lane, passes) in turns {
-            let total = lane.passes(bench, passes)?;
-            let sample_ms = lane.push(total, passes * lane.items());
-            bench.observe(Phase::Window, lane.role, sample_ms);
+            take_window(lane, bench, passes, budget)?;
         }
         let now = bench.elapsed();
         let round_took = now.saturating_sub(begun);
@@ -90,6 +94,39 @@ pub(super) fn run(lanes: &mut [Lane<'_>], bench: &mut Bench<'_>, budget: Duratio
     Ok(())
 }
 
+/// Takes one window, again and again after growing pauses while the GPU is disturbed in it, as long as there are tries and budget.
+fn take_window(
+    lane: &mut Lane<'_>,
+    bench: &mut Bench<'_>,
+    passes: usize,
+    budget: Duration,
+) -> Result<(), Error> {
+    loop {
+        let begun = bench.elapsed();
+        let (role, number) = (lane.role, lane.taken + 1);
+        let from_ns = bench.mark(|| format!("{role} window {number} begins"));
+        let pass = lane.passes(bench, passes)?;
+        let seen = bench.close(from_ns, || format!("{role} window {number} ends"));
+        bench.observe(Phase::Window, role, pass.mean_ms());
+        let disturbed = seen.as_ref().and_then(|seen| disturbance(seen, pass.device_mhz(), bench.reference));
+        let Some(why) = disturbed else {
+            lane.accept(pass, seen.as_ref(), None);
+            return Ok(());
+        };
+        bench.mark(|| format!("{role} window {number} is discarded: {why}"));
+        lane.discard(pass, seen.as_ref(), why);
+        let now = bench.elapsed();
+        match lane.pauses.next() {
+            Some(pause) if now + pause + now.saturating_sub(begun) <= budget => bench.clock.sleep(pause),
+            _ => {
+                lane.give_up();
+                return Ok(());
+            }
+        }
+        bench.go_on()?;
+    }
+}
+
 fn is_steady(lane: &Lane<'_>) -> bool {
     Summary::of(&lane.samples())
         .is_some_and(|s| s.n >= WANTED_WINDOWS && s.relative_iqr < STEADY_RELATIVE_IQR)
@@ -102,15 +139,17 @@ fn warm_up(lane: &mut Lane<'_>, bench: &mut Bench<'_>, limit: Duration) -> Resul
     let mut means: Vec<f64> = Vec::new();
     loop {
         let begun = bench.elapsed();
-        let total = lane.passes(bench, passes)?;
-        let forwards = passes * lane.items();
-        lane.warm_up_forwards += forwards;
-        let mean_ms = as_ms(total) / forwards as f64;
+        let role = lane.role;
+        bench.mark(|| format!("{role} warm-up of {passes} passes begins"));
+        let pass = lane.passes(bench, passes)?;
+        bench.mark(|| format!("{role} warm-up of {passes} passes ends"));
+        lane.warm_up_forwards += passes * lane.items();
+        let mean_ms = pass.mean_ms();
         means.push(mean_ms);
         bench.observe(Phase::WarmUp, lane.role, mean_ms);
         let now = bench.elapsed();
         let per_pass = now.saturating_sub(begun).as_secs_f64() / passes as f64;
-        passes = passes_for(total.as_secs_f64() / passes as f64);
+        passes = passes_for(pass.total_ms() / 1e3 / passes as f64);
         if agree(&means) {
             return Ok(passes);
         }

@@ -6,11 +6,12 @@
 //! library is an [`Unavailable`] in the log's header, a refused field is `null` in its sample with the reason counted in
 //! the footer, a device that is lost ends the sampling and is named, a call that never returns is abandoned.
 //!
-//! Everything here only reads. Clocks, limits and modes are changed elsewhere, if ever.
+//! Everything here only reads, except a [`ClockLock`], which is only made when the user asks for it and always given back.
 
 mod cost;
 mod facts;
 mod library;
+mod lock;
 mod log;
 mod notes;
 mod recorder;
@@ -31,6 +32,7 @@ mod tests;
 pub use cost::SamplerCost;
 pub use facts::GpuFacts;
 pub use library::{GpuList, LIBRARY_VARIABLE, ListedGpu, library_path, list_gpus, uuid_text};
+pub use lock::{ClockLock, LockError};
 pub use log::{GpuLog, GpuLogFooter, GpuLogHeader, Mark, SamplerEnding};
 pub use recorder::{GpuRecorder, RecorderOptions};
 pub use refusal::{Lost, Refusal, Refusals};
@@ -39,3 +41,5 @@ pub use schedule::SamplingPeriod;
 pub use throttle::ThrottleReasons;
 pub use unavailable::Unavailable;
 pub use window::GpuWindow;
+
+pub(super) use lock::still_locked;

@@ -179,6 +179,11 @@ impl GpuRecorder {
 
     /// Takes a last sample, ends the thread and gives the log. A thread that does not end is left behind.
     pub fn finish(mut self) -> GpuLog {
+        self.end()
+    }
+
+    /// The same for an owner that cannot give the recorder away. What is marked after it is in no log.
+    pub(in crate::measure) fn end(&mut self) -> GpuLog {
         let ending = match (self.sampling.take(), &self.header.unavailable) {
             (Some(sampling), _) => {
                 sampling.signal();

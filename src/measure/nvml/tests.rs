@@ -1,6 +1,7 @@
 //! Every path, driven by a fake library. What happens is scripted by the number of the sample, so that the tests wait for samples
 //! to be there and never for a time to pass.
 
+mod lock;
 mod logs;
 mod opening;
 mod real;

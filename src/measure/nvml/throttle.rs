@@ -47,6 +47,14 @@ impl ThrottleReasons {
     pub fn is_disturbing(self) -> bool {
         self.0 & Self::DISTURBING != 0
     }
+
+    /// The name of each reason, in the order of the bits; bits without a name together as a hexadecimal number.
+    pub fn names(self) -> Vec<String> {
+        let named = Self::NAMES.iter().filter(|(bit, _)| self.0 & bit != 0);
+        let unnamed = Self::NAMES.iter().fold(self.0, |left, (bit, _)| left & !bit);
+        let rest = (unnamed != 0).then(|| format!("unnamed {unnamed:#x}"));
+        named.map(|(_, name)| (*name).to_owned()).chain(rest).collect()
+    }
 }
 
 /// The reasons in words, or `none`; bits without a name as a hexadecimal number.
@@ -55,19 +63,7 @@ impl std::fmt::Display for ThrottleReasons {
         if self.0 == 0 {
             return f.write_str("none");
         }
-        let mut unnamed = self.0;
-        let mut separator = "";
-        for (bit, name) in Self::NAMES {
-            if self.0 & bit != 0 {
-                write!(f, "{separator}{name}")?;
-                separator = ", ";
-                unnamed &= !bit;
-            }
-        }
-        if unnamed != 0 {
-            write!(f, "{separator}unnamed {unnamed:#x}")?;
-        }
-        Ok(())
+        f.write_str(&self.names().join(", "))
     }
 }
 
