@@ -16,6 +16,7 @@ mod layout;
 mod network;
 pub mod params;
 mod tensors;
+mod timer;
 mod trainer;
 pub mod twin;
 
@@ -24,6 +25,8 @@ use serde::{Deserialize, Serialize};
 pub use host::{HostMemory, Outside};
 pub use images::Images;
 pub use network::{Launches, Network};
+pub use kernels::Kernels;
+pub use timer::Timer;
 pub use trainer::{Stepped, Trainer};
 
 use super::EngineError;

@@ -115,6 +115,9 @@ params! {
         lr: u64, hr: u64, lr_width: i32, lr_height: i32, x: i32, y: i32, augmentation: i32, unused: i32,
     }
 
+    /// Where clocks go.
+    Stamp { to: u64, multiprocessors: i32, unused: i32, }
+
     /// Patches as planes.
     Crop { patches: u64, values: u64, lr: u64, hr: u64, images: i32, side: i32, scale: i32, unused: i32, }
 }

@@ -17,6 +17,13 @@ typedef unsigned char u8;
 #define MAX_PARTS 8
 #define MAX_INPUTS 4
 
+// Where the clocks of the multiprocessors go: kernel `clock_stamp`.
+struct Stamp {
+    u64 to;           // for each: whether it was here (0 before), cycles, nanoseconds
+    int multiprocessors;
+    int unused;
+};
+
 // A range of channels that is read.
 struct Source {
     u64 address;

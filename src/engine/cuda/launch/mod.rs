@@ -1,9 +1,27 @@
 //! How kernels are started: from what a kernel is told to its grid. Pure functions, no driver.
 
+use super::cases::AnyParams;
+
 pub mod elementwise;
 pub mod ends;
 pub mod spatial;
 pub mod training;
+
+/// A launch and what the kernel is told.
+pub type Told = (Launch, AnyParams);
+
+/// A launch for a reason.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The node of the model that it is for.
+    pub label: String,
+    /// Which kernel, and how it is started.
+    pub launch: Launch,
+    /// What it is told.
+    pub params: AnyParams,
+    /// Multiply-adds by the definition of the operation.
+    pub multiply_adds: u64,
+}
 
 /// One start of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
