@@ -2,6 +2,7 @@
 
 use super::rebase::{Addresses, moved};
 use crate::engine::cuda::host::{HostMemory, Outside};
+use crate::engine::cuda::twin::gradient;
 use crate::engine::cuda::{Math, params};
 
 /// What a twin could not do.
@@ -75,7 +76,16 @@ impl AnyParams {
         math: Math,
         memory: &mut HostMemory,
     ) -> Result<(), TwinFailure> {
-        let _ = (math, memory);
-        Err(TwinFailure::Unknown { kernel, params: self.name() })
+        match (self, kernel) {
+            (Self::WeightGradient(p), "weight_gradient_3" | "weight_gradient_1") => {
+                gradient::weight_gradient(memory, math, p)?;
+            }
+            (Self::WeightGradient(p), "weight_gradient_direct") => {
+                gradient::weight_gradient_direct(memory, math, p)?;
+            }
+            (Self::Finish(p), "finish_gradient") => gradient::finish_gradient(memory, p)?,
+            _ => return Err(TwinFailure::Unknown { kernel, params: self.name() }),
+        }
+        Ok(())
     }
 }

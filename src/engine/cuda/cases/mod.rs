@@ -6,6 +6,7 @@
 mod any;
 mod build;
 mod compare;
+pub mod gradient;
 mod rebase;
 
 pub use any::{AnyParams, TwinFailure};
@@ -126,7 +127,8 @@ impl Prepared {
             memory.write(pointer, rebase::moved(address, HostMemory::BASE, base).to_le_bytes())?;
         }
         let steps = self.steps.iter();
-        let steps = steps.map(|step| Step { launch: step.launch, params: step.params.rebase(HostMemory::BASE, base) });
+        let steps = steps
+            .map(|step| Step { launch: step.launch, params: step.params.rebase(HostMemory::BASE, base) });
         Ok((memory.bytes().to_vec(), steps.collect()))
     }
 
