@@ -13,6 +13,12 @@ pub const MAX_INPUTS: usize = 4;
 /// The type is `repr(C)`, has no padding that is not named, and is laid out as the kernel's.
 pub unsafe trait Params: Copy {}
 
+/// The bytes of a structure that kernels take.
+pub fn bytes_of<T: Params>(params: &T) -> &[u8] {
+    // SAFETY: `Params` promises `repr(C)` without padding, so every byte is initialised; the slice lives as long as `params`.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(params).cast::<u8>(), size_of::<T>()) }
+}
+
 macro_rules! params {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* })*) => {$(
         $(#[$doc])*

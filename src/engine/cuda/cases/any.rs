@@ -3,6 +3,7 @@
 use super::rebase::{Addresses, moved};
 use crate::engine::cuda::host::{HostMemory, Outside};
 use crate::engine::cuda::twin::{elementwise, ends, spatial, training};
+use crate::engine::cuda::twin::gradient;
 use crate::engine::cuda::{Math, params};
 
 /// What a twin could not do.
@@ -36,7 +37,12 @@ macro_rules! any {
         impl AnyParams {
             /// The structure's bytes, as a kernel's parameter.
             pub fn bytes(&self) -> Vec<u8> {
-                match self { $(Self::$name(params) => bytes_of(params),)* }
+                match self { $(Self::$name(params) => params::bytes_of(params).to_vec(),)* }
+            }
+
+            /// Where the structure lies, for the driver.
+            pub(in crate::engine::cuda) fn address(&self) -> *const std::ffi::c_void {
+                match self { $(Self::$name(params) => std::ptr::from_ref(params).cast(),)* }
             }
 
             /// The same with every address that is not 0 moved: memory that began at `from` begins at `to`.
@@ -56,13 +62,7 @@ macro_rules! any {
 }
 
 any! {
-    Convolution, Pack, WeightGradient, Finish, Elementwise, Spatial, Ends, Loss, Adam, Fold, Crop,
-}
-
-/// The bytes of a structure that kernels take.
-fn bytes_of<T: params::Params>(params: &T) -> Vec<u8> {
-    // SAFETY: `Params` promises `repr(C)` without padding, so every byte is initialised; the slice lives no longer than `params`.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(params).cast::<u8>(), size_of::<T>()) }.to_vec()
+    Convolution, Pack, WeightGradient, Finish, Elementwise, Spatial, Ends, Loss, Adam, Fold, Crop, Stamp,
 }
 
 impl AnyParams {
@@ -99,6 +99,13 @@ impl AnyParams {
             (Self::Fold(p), "fold") => training::fold(memory, p)?,
             (Self::Fold(p), "unfold") => training::unfold(memory, p)?,
             (Self::Crop(p), "crop") => training::crop(memory, p)?,
+            (Self::WeightGradient(p), "weight_gradient_3" | "weight_gradient_1") => {
+                gradient::weight_gradient(memory, math, p)?;
+            }
+            (Self::WeightGradient(p), "weight_gradient_direct") => {
+                gradient::weight_gradient_direct(memory, math, p)?;
+            }
+            (Self::Finish(p), "finish_gradient") => gradient::finish_gradient(memory, p)?,
             _ => return Err(TwinFailure::Unknown { kernel, params: self.name() }),
         }
         Ok(())

@@ -8,6 +8,7 @@ mod build;
 mod compare;
 pub mod elementwise;
 pub mod ends;
+pub mod gradient;
 mod rebase;
 pub mod spatial;
 pub mod training;
@@ -130,7 +131,8 @@ impl Prepared {
             memory.write(pointer, rebase::moved(address, HostMemory::BASE, base).to_le_bytes())?;
         }
         let steps = self.steps.iter();
-        let steps = steps.map(|step| Step { launch: step.launch, params: step.params.rebase(HostMemory::BASE, base) });
+        let steps = steps
+            .map(|step| Step { launch: step.launch, params: step.params.rebase(HostMemory::BASE, base) });
         Ok((memory.bytes().to_vec(), steps.collect()))
     }
 

@@ -50,4 +50,5 @@ addresses! {
     Adam { weights, gradients, first, second, step, loss, finite }
     Fold { branch, folded }
     Crop { patches, values, lr, hr }
+    Stamp { to }
 }

@@ -30,7 +30,7 @@
 template <int KERNEL> struct Tile {
     static constexpr int in_slabs = KERNEL == 3 ? 1 : 4; // of a warp
 #if defined(MATH_BF16)
-    static constexpr int rows = KERNEL == 3 ? 6 : 4; // of a step
+    static constexpr int rows = KERNEL == 3 ? 6 : 3; // of a step
     static constexpr int tail = KERNEL == 3 ? 2 : 0; // rows of x beside those of dy in a run
     static constexpr int more_rows = 0;              // rows of x beside those of dy in a step
 #elif defined(MATH_TF32)

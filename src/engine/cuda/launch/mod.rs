@@ -22,6 +22,8 @@ pub struct Command {
     /// Multiply-adds by the definition of the operation.
     pub multiply_adds: u64,
 }
+pub mod gradient;
+pub mod measure;
 
 /// One start of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

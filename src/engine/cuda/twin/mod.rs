@@ -4,3 +4,4 @@ pub mod elementwise;
 pub mod ends;
 pub mod spatial;
 pub mod training;
+pub mod gradient;
