@@ -3,6 +3,7 @@
 //! [`gather`] looks; [`Report::judge`] and [`Report::render`] are pure functions of what was seen, so that they are tested on machines that are not at
 //! hand. Nothing is changed or written, and no test load is run: "works" means that nothing seen speaks against it.
 
+pub mod check;
 mod facts;
 mod gpu;
 mod host;

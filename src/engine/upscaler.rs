@@ -56,6 +56,12 @@ impl Network {
     }
 }
 
+impl From<Array<f32>> for Forwarded {
+    fn from(sr: Array<f32>) -> Self {
+        Self(Output::Tensor(sr))
+    }
+}
+
 impl Upscaler {
     /// Prepares a model. `weights` of a model without parameters may be empty.
     ///
@@ -149,6 +155,14 @@ impl Upscaler {
             (Kind::Bicubic, Input::Tensor(x)) => {
                 Err(EngineError::Input { found: x.shape().to_vec(), channels: 3 }.into())
             }
+        }
+    }
+
+    /// The values that [`Upscaler::prepare`] made of an image, where there is a network.
+    pub(super) fn values<'a>(&self, prepared: &'a Prepared) -> Option<&'a Array<f32>> {
+        match &prepared.0 {
+            Input::Tensor(x) => Some(x),
+            Input::Image(_) => None,
         }
     }
 

@@ -259,15 +259,15 @@ impl Running<'_> {
         while self.state.stage_step < total {
             let rate = schedule.rate(self.state.stage_step);
             let epoch = schedule.epoch(self.state.stage_step);
-            let State { weights, adam, .. } = &mut self.state;
+            let State { weights, adam, stage_step, .. } = &mut self.state;
             let (stepped, padded_patches) = match self.on_device {
                 true => {
-                    let patches = sampler.patches(self.state.stage_step);
+                    let patches = sampler.patches(*stage_step);
                     let stepped = self.stepper.step_on_images(weights, adam, &patches, rate)?;
                     (stepped, padded(&patches))
                 }
                 false => {
-                    let batch = sampler.batch(self.state.stage_step);
+                    let batch = sampler.batch(*stage_step);
                     (self.stepper.step(weights, adam, &batch, rate)?, batch.padded_patches)
                 }
             };

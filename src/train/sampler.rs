@@ -141,7 +141,7 @@ impl<'a> Sampler<'a> {
 }
 
 /// How many patches reach beyond their images.
-pub fn padded(patches: &[Patch]) -> u64 {
+pub(super) fn padded(patches: &[Patch]) -> u64 {
     patches.iter().filter(|patch| patch.coverage == Coverage::Padded).count() as u64
 }
 

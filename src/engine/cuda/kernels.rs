@@ -41,7 +41,7 @@ pub struct Kernels {
 }
 
 /// A command whose kernel is loaded.
-pub(super) struct Ready {
+pub(crate) struct Ready {
     function: Function,
     command: Command,
 }
@@ -61,7 +61,7 @@ impl Kernels {
     ///
     /// # Errors
     /// [`GpuError`] where the driver refuses a module or a kernel.
-    pub(super) fn ready(&self, commands: Vec<Command>) -> Result<Vec<Ready>, GpuError> {
+    pub(crate) fn ready(&self, commands: Vec<Command>) -> Result<Vec<Ready>, GpuError> {
         let ready = |command: Command| {
             let launch = &command.launch;
             let module = self.module(launch.module)?;
@@ -92,7 +92,7 @@ impl Kernels {
     ///
     /// # Safety
     /// All memory that the commands name is alive until they have run.
-    pub(super) unsafe fn start(&self, commands: &[Ready]) -> Result<(), GpuError> {
+    pub(crate) unsafe fn start(&self, commands: &[Ready]) -> Result<(), GpuError> {
         for Ready { function, command } in commands {
             let launch = &command.launch;
             let shape = Shape { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };

@@ -80,6 +80,11 @@ impl Network {
         self.math
     }
 
+    /// The kernels, and the device.
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
     /// The device.
     pub fn gpu(&self) -> &Arc<Gpu> {
         self.kernels.gpu()

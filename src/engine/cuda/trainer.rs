@@ -17,6 +17,7 @@ use crate::array::Array;
 use crate::dataset::{Crop, Pairs};
 use crate::engine::EngineError;
 use crate::engine::cpu::adam::Step;
+use crate::random::Random;
 use crate::engine::plan::lower::{Mode, lower};
 use crate::gpu::device::{DeviceMemory, Gpu, Graph as Recorded};
 use crate::graph::fold::Fold;
@@ -204,6 +205,39 @@ impl Trainer {
         Ok(Stepped { loss: self.loss()?, updated: finite == [1] })
     }
 
+    /// The kernels, and the device.
+    pub fn kernels(&self) -> &Kernels {
+        &self.kernels
+    }
+
+    /// Brings a batch of random values and the numbers of an update, for [`Trainer::repeat`].
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`].
+    pub fn bring_random(&mut self, [patches, side]: [usize; 2], seed: u64, adam: Step) -> Result<(), EngineError> {
+        let mut random = Random::new(&[seed, patches as u64, side as u64]);
+        let mut values = |shape: [usize; 4]| {
+            let mut array = Array::filled(shape, 0.0f32);
+            array.data_mut().iter_mut().for_each(|value| *value = random.bits() as u8 as f32 / 255.0);
+            array
+        };
+        let lr = values([patches, self.channels, side, side]);
+        let hr = values([patches, self.channels, side * self.scale, side * self.scale]);
+        self.bring(&lr, &hr)?;
+        self.tell(adam)
+    }
+
+    /// Starts a step on the batch that is there; returns before it is done.
+    ///
+    /// # Errors
+    /// [`EngineError::Gpu`]; [`EngineError::Input`] when nothing was brought.
+    pub fn repeat(&self) -> Result<(), EngineError> {
+        match &self.planned {
+            Some(planned) => Ok(self.kernels.gpu().start(&planned.step)?),
+            None => Err(EngineError::Input { found: Vec::new(), channels: self.channels }),
+        }
+    }
+
     /// Brings training images to the device, if they fit; whether they do.
     ///
     /// # Errors
@@ -220,14 +254,14 @@ impl Trainer {
     /// # Errors
     /// As for [`Trainer::step`]; [`EngineError::Input`] when there are no images on the device or no patches.
     pub fn step_on_images(&mut self, patches: &[(usize, Crop)], adam: Step) -> Result<Stepped, EngineError> {
-        let nothing = || EngineError::Input { found: vec![patches.len()], channels: self.channels };
+        let (found, channels) = (vec![patches.len()], self.channels);
+        let nothing = || EngineError::Input { found: found.clone(), channels };
         let Some((_, first)) = patches.first() else { return Err(nothing()) };
         let shape = [patches.len(), first.side, first.side];
         if patches.iter().any(|(_, crop)| (crop.side, crop.scale) != (first.side, self.scale)) {
             return Err(nothing());
         }
         self.plan_for(shape)?;
-        let nothing = || EngineError::Input { found: vec![patches.len()], channels: self.channels };
         let Some(images) = &self.images else { return Err(nothing()) };
         let told: Vec<Patch> = patches.iter().map(|(image, crop)| images.patch(*image, crop)).collect();
         let bytes: Vec<u8> = told.iter().flat_map(bytes_of).copied().collect();

@@ -104,7 +104,7 @@ impl Network {
     pub fn with_isa(graph: Graph, weights: &StateDict, isa: Isa) -> Result<Self, EngineError> {
         let mut own = StateDict::new();
         for (key, shape) in graph.parameters() {
-            let array = weight(weights, &key, &shape)?.clone();
+            let array = crate::engine::weight(weights, &key, &shape)?.clone();
             own.insert(key, array);
         }
         let isa = if Isa::available().contains(&isa) { isa } else { Isa::detect() };

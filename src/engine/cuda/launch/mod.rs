@@ -2,6 +2,7 @@
 
 use super::cases::AnyParams;
 
+pub mod convolution;
 pub mod elementwise;
 pub mod ends;
 pub mod spatial;

@@ -1,0 +1,82 @@
+//! Every kernel against its plain twin.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::engine::cuda::cases::{self, Prepared, compare};
+use crate::engine::cuda::Kernels;
+use crate::engine::cuda::launch::Command;
+use crate::gpu::device::Gpu;
+
+/// How a case of a kernel came out.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelCheck {
+    /// The case.
+    pub name: String,
+    /// Whether the device left in memory what the twin leaves there.
+    pub passed: bool,
+    /// What was found in each range of memory that may differ; nothing where something is wrong.
+    pub buffers: Vec<BufferCheck>,
+    /// What is wrong.
+    pub problem: Option<String>,
+}
+
+/// How near a range of memory came.
+#[derive(Clone, Debug, Serialize)]
+pub struct BufferCheck {
+    /// What is in it.
+    pub name: &'static str,
+    /// The largest difference, as a share of the largest magnitude expected.
+    pub error: f64,
+    /// What is accepted.
+    pub tolerance: f64,
+}
+
+/// Runs every case whose name contains `only`.
+pub fn check_kernels(gpu: &Arc<Gpu>, only: &str, progress: &mut dyn FnMut(&str)) -> Vec<KernelCheck> {
+    let kernels = Kernels::new(gpu.clone());
+    let cases = match cases::all() {
+        Ok(cases) => cases,
+        Err(error) => {
+            let problem = Some(format!("the list of cases cannot be read: {error}"));
+            return vec![KernelCheck { name: "cases".into(), passed: false, buffers: Vec::new(), problem }];
+        }
+    };
+    let wanted = cases.into_iter().filter(|case| case.name.contains(only));
+    wanted
+        .map(|case| {
+            progress(&case.name);
+            match run(&kernels, &case) {
+                Ok(buffers) => KernelCheck { name: case.name, passed: true, buffers, problem: None },
+                Err(error) => {
+                    let problem = Some(error.to_string());
+                    KernelCheck { name: case.name, passed: false, buffers: Vec::new(), problem }
+                }
+            }
+        })
+        .collect()
+}
+
+fn run(kernels: &Kernels, case: &Prepared) -> Result<Vec<BufferCheck>, Box<dyn std::error::Error>> {
+    let mut memory = kernels.gpu().allocate(case.memory.bytes().len() as u64)?;
+    let (mut bytes, steps) = case.at(memory.address())?;
+    memory.upload(0, &bytes)?;
+    let command = |step: &cases::Step| Command {
+        label: case.name.clone(),
+        launch: step.launch,
+        params: step.params,
+        multiply_adds: 0,
+    };
+    let ready = kernels.ready(steps.iter().map(command).collect())?;
+    // SAFETY: the case's addresses were moved into the memory, which is alive until it has been read.
+    unsafe { kernels.start(&ready) }?;
+    memory.download(0, &mut bytes)?;
+    let report = compare(case, memory.address(), &bytes)?;
+    let buffer = |buffer: &cases::BufferReport| BufferCheck {
+        name: buffer.name,
+        error: buffer.error,
+        tolerance: buffer.tolerance,
+    };
+    Ok(report.buffers.iter().map(buffer).collect())
+}
