@@ -269,7 +269,10 @@ fn of_measure(error: &measure::Error) -> ExitCode {
         measure::Error::DifferentInputs { .. } | measure::Error::File(_) | measure::Error::Log { .. } => {
             ExitCode::Data
         }
-        measure::Error::Workload { .. } => ExitCode::Internal,
+        measure::Error::Workload { .. } | measure::Error::DeviceTime { .. } => ExitCode::Internal,
+        measure::Error::Lock(_) => ExitCode::Usage,
+        measure::Error::Interrupted { signal: Signal::Interrupt } => ExitCode::Interrupted,
+        measure::Error::Interrupted { signal: Signal::Terminate } => ExitCode::Terminated,
     }
 }
 
