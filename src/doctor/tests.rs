@@ -6,7 +6,10 @@ use crate::gpu::cudnn::Version;
 use crate::gpu::driver::fake::{self, Fake};
 use crate::gpu::driver::{self, Access, ComputeMode, CudaVersion, DeviceFacts, Node, Surroundings};
 use crate::measure::Machine;
-use crate::measure::nvml::{GpuFacts, GpuSample, ListedGpu, Refusal, Refusals, ThrottleReasons, Unavailable};
+use crate::measure::nvml::fake::FakeNvml;
+use crate::measure::nvml::{
+    GpuFacts, GpuSample, LIBRARY_VARIABLE, ListedGpu, Refusal, Refusals, ThrottleReasons, Unavailable,
+};
 
 fn machine() -> Machine {
     Machine {
@@ -480,6 +483,30 @@ fn a_made_up_driver_is_reported() {
         report["findings"].as_array().unwrap().iter().find(|finding| finding["topic"] == "gpu").unwrap();
     assert_eq!(finding["status"], "does_not");
     assert!(finding["advice"].as_str().unwrap().contains("reboot after the update"), "{finding}");
+}
+
+#[test]
+fn a_device_of_cuda_is_found_in_nvml() {
+    let driver = Fake::build(&[]);
+    // Two devices, of which the second is the one that CUDA calls 0.
+    let script = "devices 0 value 2\nnvmlDeviceGetUUID 0 value GPU-00000000-0000-0000-0000-000000000000";
+    let nvml = FakeNvml::new(&format!("{script}\nnvmlDeviceGetHandleByIndex_v2:0 0 error 17"));
+    let library = nvml.path();
+    let variables = [("FAKE_CUDA", "devices=1"), (LIBRARY_VARIABLE, library.to_str().unwrap())];
+    let report = fake::ask(Some(driver.folder()), &fake::child_of(module_path!()), "report", &variables);
+    assert_eq!(report["nvml"]["unavailable"], serde_json::Value::Null, "{}", report["nvml"]);
+    assert_eq!(report["nvml"]["closed"], serde_json::json!([[0, "operating_system"]]));
+    assert_eq!(report["nvml"]["gpus"][0]["now"]["sm_mhz"], 1880);
+    let findings = report["findings"].as_array().unwrap().iter();
+    let told: Vec<&str> = findings
+        .filter(|finding| finding["topic"] == "nvml")
+        .map(|finding| finding["what"].as_str().unwrap())
+        .collect();
+    assert!(
+        told[0].starts_with("cuda:0: SM clock 1880 MHz (at most 1980, 1830 for applications)"),
+        "{told:?}"
+    );
+    assert!(nvml.calls().is_empty(), "looking changes nothing");
 }
 
 #[test]

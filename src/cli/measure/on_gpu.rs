@@ -166,9 +166,18 @@ mod tests {
             "vouches": true, "notes": ["a note"]
         });
         let mut text = String::new();
-        on_device(&mut text, &serde_json::from_value(told).unwrap());
-        confirmation(&mut text, &serde_json::from_value(confirmed).unwrap());
         conditions(&mut text, &serde_json::from_value(gpu).unwrap());
-        insta::assert_snapshot!(text, @"");
+        confirmation(&mut text, &serde_json::from_value(confirmed).unwrap());
+        on_device(&mut text, &serde_json::from_value(told).unwrap());
+        insta::assert_snapshot!(text, @r"
+        GPU        GPU-1, SM clock 1965 to 1980 MHz, locked to 1980 MHz, reference 1980 MHz (the locked clock)
+                   throttle reasons: power cap, power brake; 350 W on average; 47 to 61 °C; NVML was being asked for 0.42 % of the time
+                   note: a note
+        in cycles  0.8000  [0.7900, 0.8100] at 97.8 % confidence, by NVML's clock
+                   FASTER: both agree
+                   timed by CUDA events around the replay of a graph, median by the host's clock 5.30 ms
+                   1 of 2 windows discarded, the first because the GPU slowed down: power brake
+                   device memory: planned 120.2 MiB, allocated at most 124.0 MiB, by NVML 667.6 MiB
+        ");
     }
 }

@@ -25,7 +25,7 @@ mod window;
 
 #[cfg(test)]
 #[path = "../../../tests/fixtures/nvml/mod.rs"]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
