@@ -1,5 +1,7 @@
 //! `esr measure`: the running time of a model, beside a baseline in the same run.
 
+mod on_gpu;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +13,7 @@ use crate::engine::timed::{TimedModel, setup};
 use crate::engine::upscaler::Upscaler;
 use crate::graph::shapes;
 use crate::imaging::{self, RgbImage};
-use crate::measure::{self, Measurement, Plan, Protocol, Subject, Timing, Validity};
+use crate::measure::{self, GpuWatch, Measurement, Plan, Protocol, Subject, Timing, Validity};
 use crate::models::Model;
 use crate::{dataset, fsio, train};
 
@@ -39,10 +41,13 @@ pub struct Args {
     /// Instead of a measurement, show where the planned engine's time goes, step by step; every single layer with -v
     #[arg(long, conflicts_with_all = ["baseline", "lr", "protocol", "budget", "require_valid", "out"])]
     pub breakdown: bool,
+    /// Hold the GPU's clock at that many MHz while measuring; needs root, and is undone at the end
+    #[arg(long, value_name = "MHZ", conflicts_with = "breakdown")]
+    pub lock_clocks: Option<u32>,
     /// Exit with 6 unless the measurement is valid
     #[arg(long)]
     pub require_valid: bool,
-    /// Also write measurement.json and clocks.jsonl there
+    /// Also write measurement.json and clocks.jsonl there, and gpu-clocks.jsonl of a GPU
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Where and how to compute.
@@ -73,6 +78,7 @@ impl From<ProtocolChoice> for Protocol {
 
 /// Runs it.
 pub fn run(args: Args) -> Result<(), CliError> {
+    on_gpu::check(args.compute.machine.device, args.lock_clocks)?;
     let compute = args.compute.checked()?;
     if args.breakdown {
         return breakdown::run(&load(&args.model)?, args.size, &compute.backend, args.json);
@@ -87,6 +93,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
             shapes(&model.graph, args.size.width, args.size.height)?;
         }
     }
+    // Before anything is put on the device, so that what is in use by others can be told from what is ours.
+    let mut gpu = on_gpu::watch(args.compute.machine.device, args.lock_clocks)?;
     let prepared = |model: &Model| Upscaler::of_model(model, compute.backend.clone());
     let upscaler = prepared(&model)?;
     let beside = baseline.as_ref().map(prepared).transpose()?;
@@ -99,7 +107,15 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let subject = baseline.as_ref().zip(beside.as_mut());
     let subject = subject.map(|(model, workload)| Subject { model: model.identity.clone(), workload });
     let candidate = Subject { model: model.identity.clone(), workload: &mut workload };
-    let outcome = measure::measure_here(&plan, &setup(&compute), candidate, subject)?;
+    let measured = match &mut gpu {
+        None => measure::measure_here(&plan, &setup(&compute), candidate, subject),
+        Some(session) => measure::measure_on_gpu(&plan, &setup(&compute), candidate, subject, session),
+    };
+    // Also where nothing could be measured: the log then tells why.
+    if let (Some(folder), Some(session)) = (&args.out, &mut gpu) {
+        session.end().write(&folder.join("gpu-clocks.jsonl"))?;
+    }
+    let outcome = measured?;
     if let Some(folder) = &args.out {
         fsio::write_json(&folder.join("measurement.json"), &outcome.measurement)?;
         outcome.clocks.write(&folder.join("clocks.jsonl"))?;
@@ -163,6 +179,12 @@ fn render(measurement: &Measurement) -> String {
             ratio.high,
             ratio.confidence * 100.0
         );
+        if let Some(confirmation) = &ratio.confirmation {
+            on_gpu::confirmation(&mut text, confirmation);
+        }
+    }
+    if let Some(gpu) = &measurement.gpu {
+        on_gpu::conditions(&mut text, gpu);
     }
     text
 }
@@ -190,6 +212,9 @@ fn timing(text: &mut String, role: &str, name: &str, timing: &Timing) {
         timing.validity.name().to_uppercase(),
         timing.validity_reason
     );
+    if let Some(told) = &timing.on_device {
+        on_gpu::on_device(text, told);
+    }
     for note in &timing.notes {
         let _ = writeln!(text, "           note: {note}");
     }

@@ -28,7 +28,7 @@ impl Report {
         findings.extend(facts.disks.iter().map(disk));
         findings.extend(gpu(&facts));
         findings.extend(cudnn(&facts));
-        findings.extend(nvml::findings(&facts.nvml, facts.gpu.driver.is_some()));
+        findings.extend(nvml::findings(&facts.nvml, &facts.gpu));
         findings.extend(thermal(&facts));
         Self { schema: Self::SCHEMA, findings, facts }
     }

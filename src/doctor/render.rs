@@ -1,6 +1,6 @@
 //! The report for people.
 
-use super::report::{Report, Status};
+use super::report::{Report, Status, Topic};
 
 /// Width of the column of the status.
 const STATUS_WIDTH: usize = 15;
@@ -37,7 +37,9 @@ impl Report {
         let usable = |device: &&super::gpu::Device| {
             let start = format!("cuda:{}:", device.ordinal);
             self.findings.iter().any(|finding| {
-                finding.what.starts_with(&start) && matches!(finding.status, Status::Works | Status::Limited)
+                finding.topic == Topic::Gpu
+                    && finding.what.starts_with(&start)
+                    && matches!(finding.status, Status::Works | Status::Limited)
             })
         };
         let devices: Vec<String> = std::iter::once("cpu".to_owned())

@@ -274,6 +274,11 @@ impl<'a> Lane<'a> {
         self.windows.iter().zip(pixels).filter_map(|(sample, pixels)| Some((*sample)?.ms / pixels)).collect()
     }
 
+    /// Windows in which the GPU was disturbed.
+    pub(super) fn disturbed(&self) -> usize {
+        self.records.iter().filter(|window| window.reason.is_some()).count()
+    }
+
     /// What is known of the clocks under the samples. Where disturbed windows are accepted all the same, nothing was `discarded`.
     pub(super) fn evidence(
         &self,
@@ -281,12 +286,10 @@ impl<'a> Lane<'a> {
         locked_mhz: Option<u32>,
         in_doubt: Option<String>,
     ) -> ClockEvidence {
-        let mut reasons = self.records.iter().filter_map(|window| window.reason.clone());
-        let first_disturbance = reasons.next();
         ClockEvidence {
             taken: self.taken,
-            disturbed: reasons.count() + usize::from(first_disturbance.is_some()),
-            first_disturbance,
+            disturbed: self.disturbed(),
+            first_disturbance: self.records.iter().find_map(|window| window.reason.clone()),
             discarded,
             mean_mhz: self.mean_mhz(),
             locked_mhz,

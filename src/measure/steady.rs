@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::bench::Bench;
 use super::clocks_log::Phase;
 use super::error::Error;
-use super::gpu::disturbance;
+use super::gpu::{disturbance, is_throttled};
 use super::lane::Lane;
 use super::measurement::Validity;
 use super::stats::Summary;
@@ -87,7 +87,7 @@ pub(super) fn run(lanes: &mut [Lane<'_>], bench: &mut Bench<'_>, budget: Duratio
         if round_took.is_zero() || now + next > budget {
             break;
         }
-        if rounds >= WANTED_WINDOWS && whole_blocks && lanes.iter().all(is_steady) {
+        if rounds >= WANTED_WINDOWS && whole_blocks && lanes.iter().all(is_enough) {
             break;
         }
     }
@@ -125,6 +125,12 @@ fn take_window(
         }
         bench.go_on()?;
     }
+}
+
+/// Whether no more windows of the model are needed. After discarded ones more are taken than otherwise, until those were few: a dip of the
+/// clock that passed is then told apart from a device that goes on slowing down.
+fn is_enough(lane: &Lane<'_>) -> bool {
+    is_steady(lane) && !is_throttled(lane.disturbed(), lane.taken)
 }
 
 fn is_steady(lane: &Lane<'_>) -> bool {

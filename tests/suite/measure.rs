@@ -35,7 +35,7 @@ fn the_promised_keys_are_there_and_agree() {
 fn artefacts_are_written_and_can_be_checked() {
     let place = Place::new();
     place.esr("measure --model bicubic --size 8x8 --budget 0.2 --out out").ok();
-    assert!(place.exists("out/clocks.jsonl"));
+    assert!(place.exists("out/clocks.jsonl") && !place.exists("out/gpu-clocks.jsonl"));
     let verdict = place.esr("check --measurement out/measurement.json --json").json();
     assert_eq!(verdict["verdict"], "incomplete");
 }
@@ -86,6 +86,12 @@ fn a_breakdown_adds_up() {
     }
     assert!(every.contains("model.0") && !grouped.contains("model.0"), "{every}{grouped}");
     assert!(every.lines().count() > grouped.lines().count());
+}
+
+#[test]
+fn clocks_of_the_cpu_are_not_locked() {
+    let message = Place::new().esr(&format!("measure --model {SMALL} --lock-clocks 1410")).fails(2);
+    assert!(message.contains("--lock-clocks is of a GPU: give --device cuda:N"), "{message}");
 }
 
 #[test]

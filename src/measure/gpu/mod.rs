@@ -18,4 +18,4 @@ pub use watch::GpuWatch;
 
 pub(super) use conditions::conditions;
 pub(super) use discard::{Pauses, disturbance};
-pub(super) use verdict::{ClockEvidence, judge};
+pub(super) use verdict::{ClockEvidence, is_throttled, judge};

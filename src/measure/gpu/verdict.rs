@@ -27,14 +27,18 @@ pub(in crate::measure) struct ClockEvidence {
     pub(in crate::measure) in_doubt: Option<String>,
 }
 
+/// Whether so many of the windows taken were disturbed that the device is called throttled.
+pub(in crate::measure) fn is_throttled(disturbed: usize, taken: usize) -> bool {
+    disturbed as f64 > MOST_DISCARDED * taken as f64
+}
+
 /// The verdict over the samples and the clocks together. Throttling weighs most, because nothing of such samples is the program's; then
 /// noise; then clocks that moved or that nobody knows, under which samples agree but may not be what another run would find.
 pub(in crate::measure) fn judge(
     (validity, reason): (Validity, String),
     clocks: &ClockEvidence,
 ) -> (Validity, String) {
-    let share = clocks.disturbed as f64 / clocks.taken.max(1) as f64;
-    if share > MOST_DISCARDED {
+    if is_throttled(clocks.disturbed, clocks.taken) {
         let what = if clocks.discarded { "windows were discarded" } else { "samples were disturbed" };
         let why = clocks.first_disturbance.as_deref().unwrap_or("the GPU slowed down");
         let throttled = format!(

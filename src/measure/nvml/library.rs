@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
+use serde::Serialize;
 
 use super::facts::GpuFacts;
 use super::refusal::{Asking, Refusal, Refusals};
+use super::sample::{GpuSample, Reader};
 use super::unavailable::Unavailable;
+use crate::measure::clock::MonotonicClock;
 
 /// The environment variable that names the NVML library to load, instead of the system's `libnvidia-ml.so.1`.
 pub const LIBRARY_VARIABLE: &str = "ESR_NVML_LIBRARY";
@@ -33,12 +36,14 @@ pub fn uuid_text(bytes: [u8; 16]) -> String {
 }
 
 /// A device as NVML lists it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ListedGpu {
     /// NVML's number, which follows the bus and is not CUDA's.
     pub index: u32,
     /// What the device says about itself.
     pub facts: GpuFacts,
+    /// What it does at the moment.
+    pub now: GpuSample,
     /// What it refused to say.
     pub refusals: Refusals,
 }
@@ -52,21 +57,23 @@ pub struct GpuList {
     pub closed: Vec<(u32, Refusal)>,
 }
 
-/// Asks every device for its facts.
+/// Asks every device for its facts and for what it does at the moment.
 ///
 /// # Errors
 /// Why NVML cannot be asked at all.
 pub fn list_gpus(library: Option<&Path>) -> Result<GpuList, Unavailable> {
     let nvml = open(library)?;
+    let clock = MonotonicClock::new();
     let mut list = GpuList::default();
     for index in 0..device_count(&nvml)? {
         match nvml.device_by_index(index) {
             Ok(device) => {
                 let mut asking = Asking::default();
                 let facts = GpuFacts::read(&nvml, &device, &mut asking);
+                let now = Reader::new(device).read(&clock, &mut asking);
                 let mut refusals = Refusals::default();
                 asking.add_to(&mut refusals);
-                list.gpus.push(ListedGpu { index, facts, refusals });
+                list.gpus.push(ListedGpu { index, facts, now, refusals });
             }
             Err(error) => list.closed.push((index, Refusal::of(&error))),
         }
@@ -147,6 +154,11 @@ pub(super) fn find<'nvml>(nvml: &'nvml Nvml, uuid: &str) -> Result<Device<'nvml>
         found.push(listed);
     }
     Err(Unavailable::NoDevice { uuid: uuid.to_owned(), found })
+}
+
+/// Whether two names are of one device or instance, whoever wrote them.
+pub fn same_uuid(one: &str, other: &str) -> bool {
+    bare_uuid(one) == bare_uuid(other)
 }
 
 /// The UUID without its prefix and in lower case.

@@ -1,4 +1,4 @@
-//! The log `gpu.jsonl`: what the device said while something was timed on it.
+//! The log `gpu-clocks.jsonl`: what the device said while something was timed on it.
 //!
 //! One JSON object a line: a header, samples and marks in the order of their times, a footer. A log without its footer is not
 //! complete and is refused, so a truncated file cannot pass for a steady device.

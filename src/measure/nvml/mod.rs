@@ -25,13 +25,13 @@ mod window;
 
 #[cfg(test)]
 #[path = "../../../tests/fixtures/nvml/mod.rs"]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
 pub use cost::SamplerCost;
 pub use facts::GpuFacts;
-pub use library::{GpuList, LIBRARY_VARIABLE, ListedGpu, library_path, list_gpus, uuid_text};
+pub use library::{GpuList, LIBRARY_VARIABLE, ListedGpu, library_path, list_gpus, same_uuid, uuid_text};
 pub use lock::{ClockLock, LockError};
 pub use log::{GpuLog, GpuLogFooter, GpuLogHeader, Mark, SamplerEnding};
 pub use recorder::{GpuRecorder, RecorderOptions};
