@@ -1,6 +1,7 @@
 //! `esr measure`: the running time of a model, beside a baseline in the same run.
 
 mod on_gpu;
+mod training;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -9,11 +10,15 @@ use clap::ValueEnum;
 
 use super::common::{ComputeArgs, Size, note};
 use super::{CliError, ExitCode, breakdown, output};
+use crate::engine::Compute;
+use crate::engine::cuda::Launches;
 use crate::engine::timed::{TimedModel, setup};
 use crate::engine::upscaler::Upscaler;
 use crate::graph::shapes;
 use crate::imaging::{self, RgbImage};
-use crate::measure::{self, GpuWatch, Measurement, Plan, Protocol, Subject, Timing, Validity};
+use crate::measure::{
+    self, GpuSession, GpuWatch, Measurement, Plan, Protocol, Subject, Timing, Validity, Workload,
+};
 use crate::models::Model;
 use crate::{dataset, fsio, train};
 
@@ -41,6 +46,12 @@ pub struct Args {
     /// Instead of a measurement, show where the planned engine's time goes, step by step; every single layer with -v
     #[arg(long, conflicts_with_all = ["baseline", "lr", "protocol", "budget", "require_valid", "out"])]
     pub breakdown: bool,
+    /// How the kernels of a forward pass are started on a GPU; numbers of different ways do not belong into one column
+    #[arg(long, value_enum, default_value_t)]
+    pub launches: Launches,
+    /// Time a whole training step on a GPU instead, on so many patches of so many LR pixels a side, e.g. 32x64
+    #[arg(long, value_name = "PATCHESxSIDE", conflicts_with_all = ["baseline", "lr", "size", "breakdown", "launches"])]
+    pub training_step: Option<Size>,
     /// Hold the GPU's clock at that many MHz while measuring; needs root, and is undone at the end
     #[arg(long, value_name = "MHZ", conflicts_with = "breakdown")]
     pub lock_clocks: Option<u32>,
@@ -94,22 +105,43 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
     }
     // Before anything is put on the device, so that what is in use by others can be told from what is ours.
-    let mut gpu = on_gpu::watch(args.compute.machine.device, args.lock_clocks)?;
+    let gpu = on_gpu::watch(args.compute.machine.device, args.lock_clocks)?;
+    if let Some(size) = args.training_step {
+        let mut workload = training::step(&model, &compute.backend, [size.width, size.height])?;
+        let candidate = Subject { model: model.identity.clone(), workload: &mut workload };
+        return finish(&args, &compute, &plan, candidate, None, gpu);
+    }
     let prepared = |model: &Model| Upscaler::of_model(model, compute.backend.clone());
     let upscaler = prepared(&model)?;
     let beside = baseline.as_ref().map(prepared).transpose()?;
-    let timed = |upscaler| match &images {
-        Some(images) => TimedModel::on_images(upscaler, images.clone()),
-        None => TimedModel::on_size(upscaler, args.size.width, args.size.height),
+    let timed = |upscaler| {
+        let timed = match &images {
+            Some(images) => TimedModel::on_images(upscaler, images.clone()),
+            None => TimedModel::on_size(upscaler, args.size.width, args.size.height),
+        };
+        timed.timed_by_device(args.launches)
     };
-    let mut workload = timed(&upscaler);
-    let mut beside = beside.as_ref().map(timed);
+    let mut workload = timed(&upscaler)?;
+    let mut beside = beside.as_ref().map(timed).transpose()?;
     let subject = baseline.as_ref().zip(beside.as_mut());
-    let subject = subject.map(|(model, workload)| Subject { model: model.identity.clone(), workload });
+    let subject =
+        subject.map(|(model, workload)| Subject { model: model.identity.clone(), workload: workload as &mut dyn Workload });
     let candidate = Subject { model: model.identity.clone(), workload: &mut workload };
+    finish(&args, &compute, &plan, candidate, subject, gpu)
+}
+
+/// Measures, writes what is asked for, and prints the result.
+fn finish(
+    args: &Args,
+    compute: &Compute,
+    plan: &Plan,
+    candidate: Subject<'_>,
+    baseline: Option<Subject<'_>>,
+    mut gpu: Option<GpuSession>,
+) -> Result<(), CliError> {
     let measured = match &mut gpu {
-        None => measure::measure_here(&plan, &setup(&compute), candidate, subject),
-        Some(session) => measure::measure_on_gpu(&plan, &setup(&compute), candidate, subject, session),
+        None => measure::measure_here(plan, &setup(compute), candidate, baseline),
+        Some(session) => measure::measure_on_gpu(plan, &setup(compute), candidate, baseline, session),
     };
     // Also where nothing could be measured: the log then tells why.
     if let (Some(folder), Some(session)) = (&args.out, &mut gpu) {

@@ -98,13 +98,14 @@ impl Workload for TimedModel<'_> {
     }
 
     fn run(&mut self, item: usize) -> Result<(), WorkloadError> {
+        let previous = self.output.take();
         let prepared = self.prepared(item)?;
         match &self.on_gpu {
             Some(OnGpu { network, launches, .. }) => {
                 network.run(*launches)?;
                 network.gpu().synchronize()?;
             }
-            None => self.output = Some(self.upscaler.forward(prepared, self.output.take())?),
+            None => self.output = Some(self.upscaler.forward(prepared, previous)?),
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! Whether a device computes what it should: every kernel against its plain twin, and whole networks against the engine of the processor.
 //!
-//! The tests of the program run this on a software GPU that interprets the same PTX; `esr doctor --check-gpu` runs it on a real one.
+//! `esr doctor --check-gpu` runs this. Tests run it on a software GPU that interprets the same PTX.
 
 mod kernels;
 mod networks;
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -35,6 +36,35 @@ pub struct GpuCheck {
 impl GpuCheck {
     /// The version of the form.
     pub const SCHEMA: u64 = 1;
+
+    /// How many checks were made.
+    pub fn count(&self) -> usize {
+        self.kernels.len() + self.networks.len()
+    }
+
+    /// What failed: its name, and what is wrong.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, String)> {
+        let kernels = self.kernels.iter().filter(|kernel| !kernel.passed);
+        let kernels = kernels.map(|kernel| (kernel.name.as_str(), kernel.problem.clone().unwrap_or_default()));
+        let networks = self.networks.iter().filter(|network| !network.passed);
+        kernels.chain(networks.map(|network| (network.name.as_str(), network.in_words())))
+    }
+
+    /// For people: the networks one by one, kernels only where something is wrong.
+    pub fn render(&self) -> String {
+        let mut text = format!("{}, CUDA {}\n\n", self.device.name, self.cuda);
+        let passed = self.kernels.iter().filter(|kernel| kernel.passed).count();
+        // Writing to a string does not fail, here and below.
+        let _ = writeln!(text, "kernels     {passed} of {} cases as their plain twins", self.kernels.len());
+        for network in &self.networks {
+            let mark = if network.passed { "as the CPU" } else { "WRONG" };
+            let _ = writeln!(text, "{mark:<11} {}: {}", network.name, network.in_words());
+        }
+        for kernel in self.kernels.iter().filter(|kernel| !kernel.passed) {
+            let _ = writeln!(text, "WRONG       {}", kernel.problem.as_deref().unwrap_or(&kernel.name));
+        }
+        text
+    }
 }
 
 /// Checks a device; `progress` hears of each case as it begins. Cases whose name does not contain `only` are left out.

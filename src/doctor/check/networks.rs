@@ -28,6 +28,16 @@ pub struct NetworkCheck {
     pub problem: Option<String>,
 }
 
+impl NetworkCheck {
+    pub(super) fn in_words(&self) -> String {
+        match (&self.problem, self.error) {
+            (Some(problem), _) => problem.clone(),
+            (None, Some(error)) => format!("off by {error:.1e}, {:.1e} are accepted", self.tolerance),
+            (None, None) => "no result".into(),
+        }
+    }
+}
+
 /// Key of the random streams.
 const STREAM: u64 = 0xc4ec;
 

@@ -4,7 +4,7 @@
 //! only which of our kernels takes a convolution.
 
 use super::launch::{self, Command};
-use super::layout::{Layout, VECTOR, pixel};
+use super::layout::{ALIGNMENT_BYTES, Layout, pixel};
 use super::params::{
     self, Convolution, Elementwise, Ends, Finish, Loss, MAX_INPUTS, MAX_PARTS, MAX_SOURCES, Operand, Pack, Source,
     Spatial, WeightGradient,
@@ -43,13 +43,11 @@ pub(super) enum End {
     Loss { hr: u64, total: u64 },
 }
 
-/// Where the packed weights of a convolution lie, and for how many output channels at a time.
+/// Where the packed weights of a convolution lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packing {
     offset: u64,
     bias_offset: u64,
-    block: usize,
-    blocks: usize,
 }
 
 /// The packed weights of a program's convolutions, by step; none for those that read weights as they are.
@@ -62,40 +60,31 @@ pub(super) struct Packed {
 
 impl Packed {
     /// Lays them out.
-    pub(super) fn of(program: &Program, math: Math) -> Self {
+    pub(super) fn of(program: &Program, layout: &Layout, math: Math) -> Self {
+        /// Where the arena might begin: of addresses, only what they are multiples of decides.
+        const SOMEWHERE: u64 = 1 << 20;
         let mut bytes = 0u64;
-        let mut take = |size: usize| {
+        let mut take = |size: u64| {
             let offset = bytes;
-            bytes += (size as u64).next_multiple_of(256);
+            bytes += size.next_multiple_of(ALIGNMENT_BYTES as u64);
             offset
         };
         let of_step = program.steps.iter().map(|step| {
             let Operation::Conv { conv, direction, .. } = &step.operation else { return None };
-            let pieces = step.inputs.first()?;
-            let aligned = pieces.iter().chain(&all_operands(step)).all(|piece| is_aligned(*piece))
-                && step.parts.iter().all(|part| part.start.is_multiple_of(VECTOR));
-            if !(aligned && launch::convolution::takes(conv)) {
+            let places = Places { program, layout, arena: SOMEWHERE };
+            let told = places.convolution(step, conv, *direction).ok()?;
+            if !launch::convolution::fits(math, &told) {
                 return None;
             }
-            let (_, outputs) = channels(conv, *direction);
-            let (block, blocks) = launch::convolution::blocks(outputs);
-            let sources: Vec<usize> = pieces.iter().map(|piece| piece.channels).collect();
-            let size = launch::convolution::packed_bytes(&sources, conv.kernel, block, blocks, math);
-            let (offset, bias_offset) = (take(size), take(block * blocks * size_of::<f32>()));
-            Some(Packing { offset, bias_offset, block, blocks })
+            let sources = step.inputs.first()?.iter().map(|piece| number(piece.channels));
+            let size = launch::convolution::packed_bytes(math, sources, told.out_channels, told.kernel);
+            let offset = take(size);
+            let bias_offset = take(launch::convolution::packed_bias_bytes(told.out_channels));
+            Some(Packing { offset, bias_offset })
         });
         let of_step = of_step.collect();
         Self { of_step, bytes }
     }
-}
-
-fn all_operands(step: &Step) -> Vec<Piece> {
-    step.parts.iter().flat_map(Part::operands).collect()
-}
-
-/// Whether vectors of channels can be read from the beginning of a range.
-fn is_aligned(piece: Piece) -> bool {
-    piece.start.is_multiple_of(VECTOR)
 }
 
 /// Channels that a convolution reads and writes in a direction.
@@ -135,8 +124,11 @@ impl Compiler<'_> {
                 out_channels: number(outputs),
                 kernel: number(conv.kernel),
                 input_gradient: i32::from(*direction == Direction::InputGradient),
-                block: number(packing.block),
-                blocks: number(packing.blocks),
+                block: launch::convolution::block(number(outputs)),
+                blocks: launch::convolution::blocks(
+                    number(outputs),
+                    launch::convolution::block(number(outputs)),
+                ),
                 ..Pack::default()
             };
             let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
@@ -144,7 +136,7 @@ impl Compiler<'_> {
             for (channels, piece) in pack.source_channels.iter_mut().zip(pieces) {
                 *channels = number(piece.channels);
             }
-            let launch = launch::convolution::pack(&pack, self.math);
+            let launch = launch::convolution::pack(self.math, &pack);
             commands.push(Command { label: name.clone(), launch, params: pack.into(), multiply_adds: 0 });
         }
         Ok(commands)
@@ -173,7 +165,7 @@ impl Compiler<'_> {
             Operation::Pack { .. } => Ok(Vec::new()),
             Operation::Load => {
                 let Some(buffer) = step.output else { return Ok(Vec::new()) };
-                let ends = self.ends(self.whole(buffer), self.sites.lr, 1, 0.0, 0);
+                let ends = self.ends(self.places().whole(buffer), self.sites.lr, 1, 0.0, 0);
                 one((launch::ends::load(math, &ends), ends.into()))
             }
             Operation::Conv { name, conv, direction, .. } => {
@@ -284,50 +276,17 @@ impl Compiler<'_> {
         conv: &Conv2d,
         direction: Direction,
     ) -> Result<launch::Told, EngineError> {
-        let Some(buffer) = step.output else { return Err(unsupported(step.label.clone())) };
-        let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
-        let (height, width) = self.size(Some(self.whole(buffer)));
-        let (input_height, input_width) = self.size(pieces.first().copied());
-        let (inputs, outputs) = channels(conv, direction);
-        let mut told = Convolution {
-            sources: sources(self.program, pieces, |piece| self.address(piece)).ok_or_else(|| {
-                unsupported(format!("{}: it reads {} ranges", step.label, pieces.len()))
-            })?,
-            source_count: number(pieces.len()),
-            part_count: number(step.parts.len()),
-            target: self.address(self.whole(buffer)),
-            target_pixel: self.pixel(buffer),
-            target_f32: i32::from(self.layout.format(buffer) == Format::F32),
-            images: number(self.program.batch),
-            height,
-            width,
-            input_height,
-            input_width,
-            in_channels: number(inputs),
-            out_channels: number(outputs),
-            kernel: number(conv.kernel),
-            stride: number(conv.stride),
-            padding: number(conv.padding),
-            groups: number(conv.groups),
-            input_gradient: i32::from(direction == Direction::InputGradient),
-            ..Convolution::default()
-        };
-        if step.parts.len() > MAX_PARTS {
-            return Err(unsupported(format!("{}: its output is used in {} ranges", step.label, step.parts.len())));
-        }
-        for (place, part) in told.parts.iter_mut().zip(&step.parts) {
-            *place = self.part(buffer, part);
-        }
+        let mut told = self.places().convolution(step, conv, direction)?;
         Ok(match self.packing(index) {
             Some(packing) => {
                 told.weights = self.sites.packed + packing.offset;
                 told.bias = self.sites.packed + packing.bias_offset;
-                (launch::convolution::fast(&told, packing.block, self.math), told.into())
+                (launch::convolution::packed(self.math, &told), told.into())
             }
             None => {
                 told.weights = self.weight(name, conv)?;
                 told.bias = self.bias(name, conv, direction)?;
-                (launch::convolution::direct(&told, self.math), told.into())
+                (launch::convolution::direct(self.math, &told), told.into())
             }
         })
     }
@@ -335,7 +294,7 @@ impl Compiler<'_> {
     fn weight_gradient(&self, index: usize, step: &Step, conv: &Conv2d) -> Result<launch::Told, EngineError> {
         let refused = || unsupported(format!("the weight gradient of {}", step.label));
         let Some(sums) = self.layout.sums(index) else { return Err(refused()) };
-        let told = weight_gradient(self.program, step, conv, |piece| self.address(piece)).ok_or_else(refused)?;
+        let told = weight_gradient(self.program, step, conv, |piece| self.places().address(piece)).ok_or_else(refused)?;
         let told = WeightGradient {
             sums: self.sites.arena + sums.offset,
             bias_sums: if conv.bias { self.sites.arena + sums.bias_offset } else { 0 },
@@ -383,15 +342,15 @@ impl Compiler<'_> {
             }
             let target = Piece { buffer, start: part.start, channels: part.channels };
             let mut told = Elementwise {
-                part: params::Part { start: 0, ..self.part(buffer, &part) },
-                target: self.address(target),
-                target_pixel: self.pixel(buffer),
+                part: params::Part { start: 0, ..self.places().part(buffer, &part) },
+                target: self.places().address(target),
+                target_pixel: self.places().pixel(buffer),
                 input_count: number(inputs.len()),
                 pixels,
                 ..Elementwise::default()
             };
             for (place, piece) in told.inputs.iter_mut().zip(&inputs) {
-                *place = self.operand(*piece);
+                *place = self.places().operand(*piece);
             }
             Ok((launch(self.math, &told), told.into()))
         };
@@ -400,14 +359,14 @@ impl Compiler<'_> {
 
     fn spatial(&self, step: &Step, set: impl Fn(&mut Spatial)) -> Spatial {
         let first = |input: usize| step.inputs.get(input).and_then(|pieces| pieces.first()).copied();
-        let output = step.output.map(|buffer| self.whole(buffer));
-        let (height, width) = self.size(output);
-        let (input_height, input_width) = self.size(first(0));
+        let output = step.output.map(|buffer| self.places().whole(buffer));
+        let (height, width) = self.places().size(output);
+        let (input_height, input_width) = self.places().size(first(0));
         let mut told = Spatial {
-            input: first(0).map_or_else(Operand::default, |piece| self.operand(piece)),
-            other: first(1).map_or_else(Operand::default, |piece| self.operand(piece)),
-            target: output.map_or(0, |piece| self.address(piece)),
-            target_pixel: output.map_or(0, |piece| self.pixel(piece.buffer)),
+            input: first(0).map_or_else(Operand::default, |piece| self.places().operand(piece)),
+            other: first(1).map_or_else(Operand::default, |piece| self.places().operand(piece)),
+            target: output.map_or(0, |piece| self.places().address(piece)),
+            target_pixel: output.map_or(0, |piece| self.places().pixel(piece.buffer)),
             images: number(self.program.batch),
             input_height,
             input_width,
@@ -421,12 +380,12 @@ impl Compiler<'_> {
     }
 
     fn ends(&self, values: Piece, planes: u64, factor: usize, data_range: f32, finite: u64) -> Ends {
-        let (height, width) = self.size(Some(values));
+        let (height, width) = self.places().size(Some(values));
         Ends {
             planes,
-            values: self.address(values),
+            values: self.places().address(values),
             finite,
-            pixel: self.pixel(values.buffer),
+            pixel: self.places().pixel(values.buffer),
             images: number(self.program.batch),
             channels: number(values.channels / factor.pow(2).max(1)),
             height,
@@ -438,7 +397,7 @@ impl Compiler<'_> {
     }
 
     fn loss(&self, sr: Piece, gradient: BufferId, factor: usize) -> Loss {
-        let (height, width) = self.size(Some(sr));
+        let (height, width) = self.places().size(Some(sr));
         let (hr, total) = match self.sites.end {
             End::Loss { hr, total } => (hr, total),
             _ => (0, 0),
@@ -446,13 +405,13 @@ impl Compiler<'_> {
         let shape = &self.program.buffers[sr.buffer];
         let count = self.program.batch * shape.channels * shape.height * shape.width;
         Loss {
-            sr: self.address(sr),
+            sr: self.places().address(sr),
             hr,
-            gradient: self.address(self.whole(gradient)),
+            gradient: self.places().address(self.places().whole(gradient)),
             row_sums: self.sites.arena + self.layout.row_sums,
             total,
-            sr_pixel: self.pixel(sr.buffer),
-            gradient_pixel: self.pixel(gradient),
+            sr_pixel: self.places().pixel(sr.buffer),
+            gradient_pixel: self.places().pixel(gradient),
             images: number(self.program.batch),
             channels: number(sr.channels / factor.pow(2).max(1)),
             height,
@@ -460,6 +419,58 @@ impl Compiler<'_> {
             factor: number(factor),
             unit: 1.0 / count as f32,
         }
+    }
+
+    fn places(&self) -> Places<'_> {
+        Places { program: self.program, layout: self.layout, arena: self.sites.arena }
+    }
+}
+
+/// A program in an arena.
+struct Places<'a> {
+    program: &'a Program,
+    layout: &'a Layout,
+    arena: u64,
+}
+
+impl Places<'_> {
+    /// What a convolution is told, but for its weights.
+    fn convolution(&self, step: &Step, conv: &Conv2d, direction: Direction) -> Result<Convolution, EngineError> {
+        let Some(buffer) = step.output else { return Err(unsupported(step.label.clone())) };
+        let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
+        let (height, width) = self.size(Some(self.whole(buffer)));
+        let (input_height, input_width) = self.size(pieces.first().copied());
+        let (inputs, outputs) = channels(conv, direction);
+        let too_many = |count: usize, what: &str| unsupported(format!("{}: it {what} {count} ranges", step.label));
+        let sources = sources(self.program, pieces, |piece| self.address(piece));
+        let mut told = Convolution {
+            sources: sources.ok_or_else(|| too_many(pieces.len(), "reads"))?,
+            source_count: number(pieces.len()),
+            part_count: number(step.parts.len()),
+            target: self.address(self.whole(buffer)),
+            target_pixel: self.pixel(buffer),
+            target_f32: i32::from(self.layout.format(buffer) == Format::F32),
+            images: number(self.program.batch),
+            height,
+            width,
+            input_height,
+            input_width,
+            in_channels: number(inputs),
+            out_channels: number(outputs),
+            kernel: number(conv.kernel),
+            stride: number(conv.stride),
+            padding: number(conv.padding),
+            groups: number(conv.groups),
+            input_gradient: i32::from(direction == Direction::InputGradient),
+            ..Convolution::default()
+        };
+        if step.parts.len() > MAX_PARTS {
+            return Err(too_many(step.parts.len(), "writes"));
+        }
+        for (place, part) in told.parts.iter_mut().zip(&step.parts) {
+            *place = self.part(buffer, part);
+        }
+        Ok(told)
     }
 
     fn part(&self, buffer: BufferId, part: &Part) -> params::Part {
@@ -490,7 +501,7 @@ impl Compiler<'_> {
     }
 
     fn address(&self, piece: Piece) -> u64 {
-        self.sites.arena + self.layout.offset(piece)
+        self.arena + self.layout.offset(piece)
     }
 
     fn pixel(&self, buffer: BufferId) -> i32 {

@@ -5,10 +5,10 @@ use crate::engine::plan::places::{Item, places};
 use crate::engine::plan::program::{BufferId, Operation, Piece, Program, Step};
 
 /// Channels of a vector: buffers hold multiples of it.
-pub(super) const VECTOR: usize = 8;
+const VECTOR: usize = 8;
 
 /// What the driver aligns allocations to, and we everything inside them.
-const ALIGNMENT_BYTES: usize = 256;
+pub(super) const ALIGNMENT_BYTES: usize = 256;
 
 /// The sums that a weight gradient leaves to the step after it.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -15,12 +15,12 @@ use crate::graph::{Graph, shapes};
 use crate::weights::StateDict;
 
 /// How the kernels of a forward pass are started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Launches {
-    /// All at once, recorded as a CUDA graph.
+    /// All at once, recorded as a CUDA graph
     #[default]
     Graph,
-    /// One after another, as PyTorch does unless told otherwise.
+    /// One after another, as PyTorch does unless told otherwise
     Eager,
 }
 
@@ -194,7 +194,7 @@ impl Network {
         let lr_bytes = floats(&[self.graph.input_channels(), height, width]);
         let sr_offset = (lr_offset + lr_bytes).next_multiple_of(256);
         let memory = gpu.allocate(sr_offset + floats(&output))?;
-        let wanted = Packed::of(&program, self.math);
+        let wanted = Packed::of(&program, &layout, self.math);
         let fresh = packed.as_ref().is_none_or(|(known, _)| *known != wanted);
         if fresh {
             *packed = None;

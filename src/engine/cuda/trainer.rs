@@ -340,7 +340,7 @@ impl Trainer {
         let hr_offset = (lr_offset + floats(self.channels * height * width)).next_multiple_of(256);
         let patches_offset = (hr_offset + floats(output.iter().product())).next_multiple_of(256);
         let memory = gpu.allocate(patches_offset + (images * size_of::<Patch>()) as u64)?;
-        let packed = Packed::of(&program, self.math);
+        let packed = Packed::of(&program, &layout, self.math);
         let packed_memory = gpu.allocate(packed.bytes)?;
         let total = self.scalars.address() + scalars::LOSS;
         let (weight, gradient) = (|key: &str| self.weight(key), |key: &str| self.gradient(key));

@@ -148,3 +148,22 @@ impl Prepared {
         Ok(memory)
     }
 }
+
+/// Every case of every kernel, for each way to compute that its kernels are compiled for.
+///
+/// # Errors
+/// None in practice: the lists are part of the program.
+pub fn all() -> Result<Vec<Prepared>, serde_json::Error> {
+    let mut all = gradient::prepared()?;
+    for (number, case) in elementwise::cases()?.iter().enumerate() {
+        all.extend(elementwise::MATHS.map(|math| case.prepare(math, number)));
+    }
+    for (number, case) in spatial::cases()?.iter().enumerate() {
+        all.extend(elementwise::MATHS.map(|math| case.prepare(math, number)));
+    }
+    for (number, case) in ends::cases()?.iter().enumerate() {
+        all.extend(elementwise::MATHS.map(|math| case.prepare(math, number)));
+    }
+    all.extend(training::cases()?.iter().enumerate().map(|(number, case)| case.prepare(number)));
+    Ok(all)
+}
