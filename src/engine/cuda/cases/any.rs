@@ -2,6 +2,7 @@
 
 use super::rebase::{Addresses, moved};
 use crate::engine::cuda::host::{HostMemory, Outside};
+use crate::engine::cuda::twin::convolution;
 use crate::engine::cuda::{Math, params};
 
 /// What a twin could not do.
@@ -75,7 +76,15 @@ impl AnyParams {
         math: Math,
         memory: &mut HostMemory,
     ) -> Result<(), TwinFailure> {
-        let _ = (math, memory);
-        Err(TwinFailure::Unknown { kernel, params: self.name() })
+        match (self, kernel) {
+            (Self::Convolution(p), "convolution_n16") => convolution::packed(memory, math, p, 16)?,
+            (Self::Convolution(p), "convolution_n32") => convolution::packed(memory, math, p, 32)?,
+            (Self::Convolution(p), "convolution_n48") => convolution::packed(memory, math, p, 48)?,
+            (Self::Convolution(p), "convolution_n64") => convolution::packed(memory, math, p, 64)?,
+            (Self::Convolution(p), "convolution_direct") => convolution::direct(memory, math, p)?,
+            (Self::Pack(p), "pack_weights") => convolution::pack(memory, math, p)?,
+            _ => return Err(TwinFailure::Unknown { kernel, params: self.name() }),
+        }
+        Ok(())
     }
 }

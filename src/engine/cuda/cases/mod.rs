@@ -6,6 +6,7 @@
 mod any;
 mod build;
 mod compare;
+pub mod convolution;
 mod rebase;
 
 pub use any::{AnyParams, TwinFailure};

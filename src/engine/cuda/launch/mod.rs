@@ -1,5 +1,7 @@
 //! How kernels are started: from what a kernel is told to its grid. Pure functions, no driver.
 
+pub mod convolution;
+
 /// One start of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch {

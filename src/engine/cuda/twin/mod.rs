@@ -1,1 +1,5 @@
 //! The plain twins of the kernels: the simplest loops that are obviously right, in f64 over the stored values. They say what each kernel does, and cases are judged by them.
+
+pub mod convolution;
+mod part;
+mod round;
