@@ -2,8 +2,7 @@
 
 use super::rebase::{Addresses, moved};
 use crate::engine::cuda::host::{HostMemory, Outside};
-use crate::engine::cuda::twin::{elementwise, ends, spatial, training};
-use crate::engine::cuda::twin::gradient;
+use crate::engine::cuda::twin::{convolution, elementwise, ends, gradient, spatial, training};
 use crate::engine::cuda::{Math, params};
 
 /// What a twin could not do.
@@ -106,6 +105,12 @@ impl AnyParams {
                 gradient::weight_gradient_direct(memory, math, p)?;
             }
             (Self::Finish(p), "finish_gradient") => gradient::finish_gradient(memory, p)?,
+            (Self::Convolution(p), "convolution_n16") => convolution::packed(memory, math, p, 16)?,
+            (Self::Convolution(p), "convolution_n32") => convolution::packed(memory, math, p, 32)?,
+            (Self::Convolution(p), "convolution_n48") => convolution::packed(memory, math, p, 48)?,
+            (Self::Convolution(p), "convolution_n64") => convolution::packed(memory, math, p, 64)?,
+            (Self::Convolution(p), "convolution_direct") => convolution::direct(memory, math, p)?,
+            (Self::Pack(p), "pack_weights") => convolution::pack(memory, math, p)?,
             _ => return Err(TwinFailure::Unknown { kernel, params: self.name() }),
         }
         Ok(())

@@ -9,6 +9,7 @@ mod compare;
 pub mod elementwise;
 pub mod ends;
 pub mod gradient;
+pub mod convolution;
 mod rebase;
 pub mod spatial;
 pub mod training;
@@ -155,6 +156,9 @@ impl Prepared {
 /// None in practice: the lists are part of the program.
 pub fn all() -> Result<Vec<Prepared>, serde_json::Error> {
     let mut all = gradient::prepared()?;
+    for case in convolution::cases()? {
+        all.extend(Math::ALL.map(|math| case.prepare(math)));
+    }
     for (number, case) in elementwise::cases()?.iter().enumerate() {
         all.extend(elementwise::MATHS.map(|math| case.prepare(math, number)));
     }

@@ -46,68 +46,76 @@ struct Shape {
     static constexpr int channels = N / splits;
 };
 
+// Registers are scarce in the main loop. What follows from a thread's or a block's number is computed again where it is needed, because these functions may not be merged.
+__device__ __forceinline__ int thread() {
+    int number;
+    asm volatile("mov.u32 %0, %tid.x;" : "=r"(number));
+    return number;
+}
+
+// Where a block's pixels are.
+struct Place {
+    int image;
+    int top;
+    int left;
+};
+
+__device__ __forceinline__ Place place(const Convolution& p) {
+    int number;
+    asm volatile("mov.u32 %0, %ctaid.x;" : "=r"(number));
+    const int columns = (p.width + TILE - 1) / TILE, rows = (p.height + TILE - 1) / TILE;
+    const int tile = number % (columns * rows);
+    return {number / (columns * rows), tile / columns * TILE, tile % columns * TILE};
+}
+
 // Goes through the chunks of all sources.
 template <int N, int K>
 struct Loader {
     typedef Shape<N, K> S;
 
     const Convolution& p;
-    const u8* weights;   // of the next chunk, for this thread
-    u64 address;         // of the next chunk
-    int pixel_bytes;
-    int left;            // channels of the source that are not copied yet
-    int source;
-    int half;
-    u32 to;              // where this thread's half begins in a stage
-    int pixel;           // number of this thread's first pixel; may lie outside of the image
-    int row_step;        // pixels between its rows
-    u32 valid;           // one bit for each of its rows
+    int source;  // the next chunk's
+    int channel; // the next chunk's first one in the source
+    int pixel;   // number of this thread's first pixel; may lie outside of the image
+    u32 valid;   // one bit for each of its rows, which are `copied_rows` apart
 
-    __device__ __forceinline__ Loader(const Convolution& p, int image, int top, int left_edge) : p(p), source(-1) {
-        const int column = threadIdx.x % (2 * S::side) >> 1, row = threadIdx.x / (2 * S::side);
-        half = threadIdx.x & 1;
-        to = row * ROW_BYTES + column * PIXEL_BYTES + swizzled(half, column);
-        const int x = left_edge + column - K / 2, y = top + row - K / 2;
-        pixel = (image * p.height + y) * p.width + x;
-        row_step = S::copied_rows * p.width;
-        valid = 0;
+    __device__ __forceinline__ Loader(const Convolution& p) : p(p), source(0), channel(0), valid(0) {
+        const Place at = place(p);
+        const int number = thread(), x = at.left + column(number) - K / 2, y = at.top + row(number) - K / 2;
+        pixel = (at.image * p.height + y) * p.width + x;
 #pragma unroll
         for (int i = 0; i * S::copied_rows < S::side; ++i) {
-            const int at = y + i * S::copied_rows;
-            valid |= (u32)(x >= 0 && x < p.width && at >= 0 && at < p.height) << i;
+            const int down = y + i * S::copied_rows;
+            valid |= (u32)(x >= 0 && x < p.width && down >= 0 && down < p.height) << i;
         }
-        weights = (const u8*)p.weights + threadIdx.x * 16;
-        next_source();
     }
 
-    __device__ __forceinline__ void next_source() {
-        ++source;
-        const Source& from = p.sources[min(source, MAX_SOURCES - 1)];
-        address = from.address;
-        pixel_bytes = from.pixel * (int)sizeof(Value);
-        left = from.channels;
-    }
+    __device__ __forceinline__ static int column(int number) { return number % (2 * S::side) >> 1; }
+    __device__ __forceinline__ static int row(int number) { return number / (2 * S::side); }
 
-    __device__ __forceinline__ void load(u32 stage) {
-        const int row = threadIdx.x / (2 * S::side);
-        // The source may end within these 16 bytes; what lies behind is not its own.
-        const int bytes = min(max((left - half * (CHUNK / 2)) * (int)sizeof(Value), 0), 16);
+    // `chunk` counts those of all blocks of output channels.
+    __device__ __forceinline__ void load(u32 stage, u32 chunk) {
+        const int number = thread(), half = number & 1;
+        const Source& from = p.sources[source];
+        const int bytes_left = (from.channels - channel) * (int)sizeof(Value) - half * 16, pixel_bytes = from.pixel * (int)sizeof(Value);
+        const u8* values = (const u8*)from.address + channel * (int)sizeof(Value);
+        const u32 to = stage + row(number) * ROW_BYTES + column(number) * PIXEL_BYTES + swizzled(half, column(number));
 #pragma unroll
         for (int i = 0; i * S::copied_rows < S::side; ++i) {
-            const bool in_stage = row < S::copied_rows && row + i * S::copied_rows < S::side;
-            const int count = valid >> i & 1 ? bytes : 0;
-            const u8* from = (const u8*)address;
-            if (count) from += (u64)(u32)(pixel + i * row_step) * pixel_bytes + half * 16;
-            if (in_stage) copy16(stage + to + i * (S::copied_rows * ROW_BYTES), from, count);
+            const bool in_stage = row(number) < S::copied_rows && row(number) + i * S::copied_rows < S::side;
+            // The source may end within these 16 bytes; what lies behind is not its own.
+            const int bytes = valid >> i & 1 ? min(max(bytes_left, 0), 16) : 0;
+            const u8* at = bytes ? values + (u64)(u32)(pixel + i * S::copied_rows * p.width) * pixel_bytes + half * 16 : values;
+            if (in_stage) copy16(to + i * (S::copied_rows * ROW_BYTES), at, bytes);
         }
+        const u32 to_weights = stage + S::weights_at + number * 16;
+        const u8* weights = (const u8*)p.weights + (u64)chunk * S::weight_bytes + number * 16;
 #pragma unroll
         for (int at = 0; at < S::weight_bytes; at += THREADS * 16) {
-            if (at + (int)threadIdx.x * 16 < S::weight_bytes) copy16(stage + S::weights_at + at + threadIdx.x * 16, weights + at, 16);
+            if (at + number * 16 < S::weight_bytes) copy16(to_weights + at, weights + at, 16);
         }
-        weights += S::weight_bytes;
-        address += PIXEL_BYTES;
-        left -= CHUNK;
-        if (left <= 0) next_source();
+        channel += CHUNK;
+        if (channel >= from.channels) channel = 0, ++source;
     }
 };
 
@@ -145,9 +153,9 @@ struct Sums {
 
     float sums[8][count];
 
-    __device__ __forceinline__ static int group() { return threadIdx.x & 7; }
-    __device__ __forceinline__ static int row() { return (threadIdx.x >> 6) * 4 + (threadIdx.x >> 3 & 3); }
-    __device__ __forceinline__ static int column() { return (threadIdx.x >> 5 & 1) * 8; }
+    // A warp has 4 rows of 8 pixels; every 8 of its threads have the same ones.
+    __device__ __forceinline__ static int first_row(int number) { return (number >> 6) * 4; }
+    __device__ __forceinline__ static int first_column(int number) { return (number >> 5 & 1) * 8; }
 
     __device__ __forceinline__ void clear() {
 #pragma unroll
@@ -158,49 +166,52 @@ struct Sums {
     }
 
     __device__ __forceinline__ void add(const u8* stage) {
-        const u8* pixels = stage + row() * ROW_BYTES + column() * PIXEL_BYTES;
-        const u8* weights = stage + S::weights_at + group() * PIXEL_BYTES;
-        const int flip = swizzled(0, group());
-        // A loop over the rows of the kernel keeps the code small enough for the instruction cache.
+        const int number = thread();
+        const u8* pixels = stage + (first_row(number) + (number >> 3 & 3)) * ROW_BYTES + first_column(number) * PIXEL_BYTES;
+        const u8* weights = stage + S::weights_at + (number & 7) * PIXEL_BYTES;
+        const int flip = swizzled(0, number);
+        // Loops over the rows of the kernel and the halves of the channels keep the code small enough for the instruction cache.
 #pragma unroll 1
-        for (int dy = 0; dy < K; ++dy) {
-#pragma unroll
-            for (int pair = 0; pair < CHUNK / 2; ++pair) {
+        for (int step = 0; step < 2 * K; ++step) {
+            const int half = step & 1, dy = step >> 1;
+            const u8* from = pixels + dy * ROW_BYTES;
+            const u8* weight = weights + dy * K * N * PIXEL_BYTES + (flip ^ half << 4);
+#pragma unroll 1
+            for (int pair = 0; pair < CHUNK / 4; ++pair) {
                 float2 values[8 + K - 1];
 #pragma unroll
-                for (int i = 0; i < 8 + K - 1; ++i) values[i] = *(const float2*)(pixels + i * PIXEL_BYTES + swizzled(pair >> 1, i) + (pair & 1) * 8);
+                for (int i = 0; i < 8 + K - 1; ++i) values[i] = *(const float2*)(from + i * PIXEL_BYTES + swizzled(half, i) + pair * 8);
 #pragma unroll
                 for (int dx = 0; dx < K; ++dx) {
 #pragma unroll
                     for (int j = 0; j < count; ++j) {
-                        const float2 weight = *(const float2*)(weights + (dx * N + j * 8) * PIXEL_BYTES + (flip ^ (pair >> 1) << 4) + (pair & 1) * 8);
+                        const float2 factor = *(const float2*)(weight + (dx * N + j * 8) * PIXEL_BYTES + pair * 8);
 #pragma unroll
                         for (int pixel = 0; pixel < 8; ++pixel) {
-                            sums[pixel][j] = fmaf(values[pixel + dx].x, weight.x, sums[pixel][j]);
-                            sums[pixel][j] = fmaf(values[pixel + dx].y, weight.y, sums[pixel][j]);
+                            sums[pixel][j] = fmaf(values[pixel + dx].x, factor.x, sums[pixel][j]);
+                            sums[pixel][j] = fmaf(values[pixel + dx].y, factor.y, sums[pixel][j]);
                         }
                     }
                 }
             }
-            pixels += ROW_BYTES;
-            weights += K * N * PIXEL_BYTES;
         }
     }
 
-    // A warp's 8 lanes with the same pixels exchange what they have, so that each lane gets 8 neighbouring channels of one pixel.
-    __device__ __forceinline__ void store(const Convolution& p, u8* shared, int image, int top, int left, int channel) {
-        const int lane = threadIdx.x & 31;
-        float* exchange = (float*)shared + (threadIdx.x >> 5) * (32 * 8);
-        const int y = top + (threadIdx.x >> 6) * 4 + (lane & 3), x = left + column() + (lane >> 2);
-        const bool inside = y < p.height && x < p.width;
-        const u64 pixel = (u64)(image * p.height + y) * p.width + x;
+    static constexpr int pixels = 32;
+    static constexpr int channels = N;
+    // 8 or 24 more than a multiple of 32.
+    static constexpr int exchange_pitch = N + 8;
+
+    __device__ __forceinline__ static int first_channel(int) { return 0; }
+    __device__ __forceinline__ static int pixel_y(int number, int pixel) { return first_row(number) + (pixel & 3); }
+    __device__ __forceinline__ static int pixel_x(int number, int pixel) { return first_column(number) + (pixel >> 2); }
+
+    __device__ __forceinline__ void exchange(float* to) const {
+        to += (threadIdx.x >> 3 & 3) * exchange_pitch + (threadIdx.x & 7);
 #pragma unroll
-        for (int j = 0; j < count; ++j) {
-            __syncwarp();
+        for (int pixel = 0; pixel < 8; ++pixel) {
 #pragma unroll
-            for (int i = 0; i < 8; ++i) exchange[(i * 4 + (lane >> 3)) * 8 + group()] = sums[i][j];
-            __syncwarp();
-            if (inside) finish(p, load8(exchange + lane * 8), channel + j * 8, pixel);
+            for (int j = 0; j < count; ++j) to[pixel * 4 * exchange_pitch + j * 8] = sums[pixel][j];
         }
     }
 };
@@ -242,13 +253,11 @@ template <int N, int K>
 struct Sums {
     typedef Shape<N, K> S;
     static constexpr int tiles = S::channels / 8;
-    // Floats from one pixel to the next while sums are exchanged: 8 or 24 more than a multiple of 32, so that four pixels of 8 channels lie in different banks.
-    static constexpr int exchange_pitch = S::channels == 24 ? 24 : S::channels + 8;
 
     float sums[S::rows][tiles][4];
 
-    __device__ __forceinline__ static int first_row() { return (threadIdx.x >> 5) / S::splits * S::rows; }
-    __device__ __forceinline__ static int first_channel() { return (threadIdx.x >> 5) % S::splits * S::channels; }
+    __device__ __forceinline__ static int first_row(int number) { return (number >> 5) / S::splits * S::rows; }
+    __device__ __forceinline__ static int first_channel(int number) { return (number >> 5) % S::splits * S::channels; }
 
     __device__ __forceinline__ void clear() {
 #pragma unroll
@@ -262,11 +271,11 @@ struct Sums {
     }
 
     __device__ __forceinline__ void add(const u8* stage) {
-        const int lane = threadIdx.x & 31;
+        const int number = thread(), lane = number & 31;
         const u32 at = (u32)__cvta_generic_to_shared(stage);
-        const u32 pixels = at + first_row() * ROW_BYTES + (lane & 15) * PIXEL_BYTES;
+        const u32 pixels = at + first_row(number) * ROW_BYTES + (lane & 15) * PIXEL_BYTES;
         const int channel = (lane & 7) + (lane >> 4) * 8;
-        const u32 weights = at + S::weights_at + (first_channel() + channel) * PIXEL_BYTES + swizzled(lane >> 3 & 1, channel);
+        const u32 weights = at + S::weights_at + (first_channel(number) + channel) * PIXEL_BYTES + swizzled(lane >> 3 & 1, channel);
         // The same channels in the first 8 of a tile that has no neighbour.
         const u32 weights_alone = weights - (lane >> 4) * 8 * PIXEL_BYTES;
 #pragma unroll
@@ -299,33 +308,24 @@ struct Sums {
         }
     }
 
-    // A lane has pairs of channels of two pixels. Through shared memory, two rows at a time, it gets 8 neighbouring channels of one pixel.
-    __device__ __forceinline__ void store(const Convolution& p, u8* shared, int image, int top, int left, int channel) {
+    static constexpr int pixels = S::rows * TILE;
+    static constexpr int channels = S::channels;
+    // 8 or 24 more than a multiple of 32.
+    static constexpr int exchange_pitch = channels == 24 ? 24 : channels + 8;
+
+    __device__ __forceinline__ static int pixel_y(int number, int pixel) { return first_row(number) + pixel / TILE; }
+    __device__ __forceinline__ static int pixel_x(int, int pixel) { return pixel % TILE; }
+
+    __device__ __forceinline__ void exchange(float* to) const {
         const int lane = threadIdx.x & 31;
-        float* exchange = (float*)shared + (threadIdx.x >> 5) * (2 * TILE * exchange_pitch);
-        top += first_row();
-        channel += first_channel();
+        to += (lane >> 2) * exchange_pitch + (lane & 3) * 2;
 #pragma unroll
-        for (int first = 0; first < S::rows; first += 2) {
-            __syncwarp();
+        for (int row = 0; row < S::rows; ++row) {
 #pragma unroll
-            for (int row = 0; row < 2; ++row) {
-#pragma unroll
-                for (int tile = 0; tile < tiles; ++tile) {
-                    const float* sum = sums[first + row][tile];
-                    float* to = exchange + (row * TILE + (lane >> 2)) * exchange_pitch + tile * 8 + (lane & 3) * 2;
-                    *(float2*)to = make_float2(sum[0], sum[1]);
-                    *(float2*)(to + 8 * exchange_pitch) = make_float2(sum[2], sum[3]);
-                }
-            }
-            __syncwarp();
-#pragma unroll
-            for (int i = 0; i < tiles; ++i) {
-                const int vector = i * 32 + lane, pixel = vector / tiles, tile = vector % tiles;
-                const int y = top + first + pixel / TILE, x = left + pixel % TILE;
-                if (y >= p.height || x >= p.width) continue;
-                const Eight value = load8(exchange + pixel * exchange_pitch + tile * 8);
-                finish(p, value, channel + tile * 8, (u64)(image * p.height + y) * p.width + x);
+            for (int tile = 0; tile < tiles; ++tile) {
+                float* at = to + row * TILE * exchange_pitch + tile * 8;
+                *(float2*)at = make_float2(sums[row][tile][0], sums[row][tile][1]);
+                *(float2*)(at + 8 * exchange_pitch) = make_float2(sums[row][tile][2], sums[row][tile][3]);
             }
         }
     }
@@ -335,42 +335,57 @@ struct Sums {
 
 // ---- A block
 
+// Stores what a warp has. Its lanes first exchange their sums through their own part of the shared memory, so that each gets 8 neighbouring channels of a pixel. Pixels lie
+// `exchange_pitch` floats apart, so that those that are written together are in different banks.
+template <int N, int K>
+__device__ __forceinline__ void store(const Convolution& p, const Sums<N, K>& sums, u8* shared) {
+    typedef Sums<N, K> T;
+    constexpr int vectors = T::channels / 8;
+    const int number = thread();
+    float* exchange = (float*)shared + (number >> 5) * (T::pixels * T::exchange_pitch);
+    sums.exchange(exchange);
+    __syncwarp();
+    const Place at = place(p);
+    const int channel = blockIdx.y * N + T::first_channel(number);
+#pragma unroll 2
+    for (int i = number & 31; i < T::pixels * vectors; i += 32) {
+        const int pixel = i / vectors, vector = i % vectors, y = at.top + T::pixel_y(number, pixel), x = at.left + T::pixel_x(number, pixel);
+        if (y >= p.height || x >= p.width) continue;
+        finish(p, load8(exchange + pixel * T::exchange_pitch + vector * 8), channel + vector * 8, (u64)((at.image * p.height + y) * p.width + x));
+    }
+}
+
 template <int N, int K>
 __device__ __forceinline__ void convolve(const Convolution& p) {
     typedef Shape<N, K> S;
     extern __shared__ __align__(128) u8 shared[];
 
-    const int columns = (p.width + TILE - 1) / TILE, rows = (p.height + TILE - 1) / TILE;
-    const int image = blockIdx.x / (columns * rows), tile = blockIdx.x % (columns * rows);
-    const int top = tile / columns * TILE, left = tile % columns * TILE;
-
     int chunks = 0;
     for (int source = 0; source < p.source_count; ++source) chunks += (p.sources[source].channels + CHUNK - 1) / CHUNK;
 
-    Loader<N, K> loader(p, image, top, left);
-    loader.weights += (u64)blockIdx.y * chunks * S::weight_bytes;
+    Loader<N, K> loader(p);
     const u32 stages = (u32)__cvta_generic_to_shared(shared);
 #pragma unroll
     for (int ahead = 0; ahead < STAGES - 1; ++ahead) {
-        if (ahead < chunks) loader.load(stages + ahead * S::stage_bytes);
+        if (ahead < chunks) loader.load(stages + ahead * S::stage_bytes, blockIdx.y * chunks + ahead);
         copies_end_group();
     }
 
     Sums<N, K> sums;
     sums.clear();
-    int stage = 0, loaded = STAGES - 1;
+    int stage = 0;
     for (int chunk = 0; chunk < chunks; ++chunk) {
         copies_wait();
-        // Everybody's copies of this chunk have arrived, and nobody reads the stage before any more: the next chunk goes there.
+        // Everybody's copies of this chunk have arrived, and nobody reads the stage before any more: a later chunk goes there.
         __syncthreads();
-        if (chunk + STAGES - 1 < chunks) loader.load(stages + loaded * S::stage_bytes);
+        const int later = chunk + STAGES - 1, before = stage ? stage - 1 : STAGES - 1;
+        if (later < chunks) loader.load(stages + before * S::stage_bytes, blockIdx.y * chunks + later);
         copies_end_group();
         sums.add(shared + stage * S::stage_bytes);
         stage = stage + 1 == STAGES ? 0 : stage + 1;
-        loaded = loaded + 1 == STAGES ? 0 : loaded + 1;
     }
     __syncthreads();
-    sums.store(p, shared, image, top, left, blockIdx.y * N);
+    store(p, sums, shared);
 }
 
 template <int N>
@@ -390,14 +405,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) convolution_n64(const _
 // ---- Weights, in the order in which stages want them: [block][chunk][tap][output channel][32 bytes]. One thread for each value.
 
 extern "C" __global__ void __launch_bounds__(THREADS) pack_weights(const __grid_constant__ Pack p) {
-    const u64 index = (u64)blockIdx.x * THREADS + threadIdx.x;
-    const int taps = p.kernel * p.kernel, padded = p.blocks * p.block;
-    if (index < padded) ((float*)p.packed_bias)[index] = p.bias && index < p.out_channels ? ((const float*)p.bias)[index] : 0.f;
+    const u32 index = blockIdx.x * THREADS + threadIdx.x;
+    const u32 taps = p.kernel * p.kernel, padded = p.blocks * p.block;
+    if (index < padded) ((float*)p.packed_bias)[index] = p.bias && index < (u32)p.out_channels ? ((const float*)p.bias)[index] : 0.f;
 
-    int chunks = 0;
+    u32 chunks = 0;
     for (int source = 0; source < p.source_count; ++source) chunks += (p.source_channels[source] + CHUNK - 1) / CHUNK;
-    if (index >= (u64)chunks * taps * padded * CHUNK) return;
-    u64 rest = index;
+    if (index >= chunks * taps * padded * CHUNK) return;
+    u32 rest = index;
     const int within = rest % CHUNK;
     rest /= CHUNK;
     const int column = rest % p.block;
@@ -427,28 +442,26 @@ extern "C" __global__ void __launch_bounds__(THREADS) pack_weights(const __grid_
     value = __uint_as_float(rounded);
 #endif
     const int half = within / (CHUNK / 2);
-    const u64 row = (index - within) * sizeof(Value);
+    const u64 row = (u64)(index - within) * sizeof(Value);
     Value* to = (Value*)(p.packed + row + swizzled(half, column)) + within % (CHUNK / 2);
     from_float(to, value);
 }
 
-// ---- Any convolution. One thread for each value that is written, channels innermost.
+// ---- Any convolution. One thread for each value that is written: threads are channels in x and pixels in y.
 
 extern "C" __global__ void __launch_bounds__(THREADS) convolution_direct(const __grid_constant__ Convolution p) {
-    u64 index = (u64)blockIdx.x * THREADS + threadIdx.x;
-    int written = 0;
-    for (int i = 0; i < p.part_count; ++i) written += p.parts[i].written;
-    const u64 pixel = index / written;
-    if (pixel >= (u64)p.images * p.height * p.width) return;
-    int channel = index % written, number = 0;
-    while (channel >= p.parts[number].written) channel -= p.parts[number++].written;
+    const u32 pixel = blockIdx.x * blockDim.y + threadIdx.y;
+    if (pixel >= (u32)(p.images * p.height * p.width)) return;
+    int channel = blockIdx.y * blockDim.x + threadIdx.x, number = 0;
+    while (number < p.part_count && channel >= p.parts[number].written) channel -= p.parts[number++].written;
+    if (number == p.part_count) return;
     const Part& part = p.parts[number];
     const int output = part.start + channel;
 
     float sum = 0.f;
     if (channel < part.channels) {
         const int x = pixel % p.width, y = pixel / p.width % p.height;
-        const u64 image = pixel / p.width / p.height;
+        const int image = pixel / p.width / p.height;
         const int inputs = p.in_channels / p.groups, outputs = p.out_channels / p.groups, taps = p.kernel * p.kernel;
         const int group = output / outputs, first_input = group * inputs;
         // Weights of neighbouring input channels: for the gradient what is read are the convolution's outputs.
@@ -479,7 +492,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) convolution_direct(const _
         if (p.bias) sum += ((const float*)p.bias)[output];
     }
     const float value = finished1(part, sum, pixel, channel);
-    const u64 at = pixel * p.target_pixel + output;
+    const u64 at = (u64)pixel * p.target_pixel + output;
     if (p.target_f32) {
         ((float*)p.target)[at] = value;
     } else {

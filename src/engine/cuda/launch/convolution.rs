@@ -68,14 +68,17 @@ pub fn chunks(math: Math, source_channels: impl IntoIterator<Item = i32>) -> i32
 /// Whether the fast kernels, with packed weights, can compute this; otherwise [`direct`] has to. Addresses of weights and bias are not looked at. A source may begin only where
 /// vectors do, but end anywhere.
 pub fn fits(math: Math, p: &Convolution) -> bool {
-    let same_size = p.stride == 1 && p.padding == p.kernel / 2 && p.height == p.input_height && p.width == p.input_width;
-    let counts = (1..=MAX_SOURCES as i32).contains(&p.source_count) && (1..=MAX_PARTS as i32).contains(&p.part_count);
+    let same_size =
+        p.stride == 1 && p.padding == p.kernel / 2 && p.height == p.input_height && p.width == p.input_width;
+    let counts =
+        (1..=MAX_SOURCES as i32).contains(&p.source_count) && (1..=MAX_PARTS as i32).contains(&p.part_count);
     if !(matches!(p.kernel, 1 | 3) && p.groups == 1 && same_size && counts) {
         return false;
     }
     let value_bytes = math.format().bytes() as u64;
     let aligned = |address: u64, pixel: i32, bytes: u64| {
-        address.is_multiple_of(ALIGNMENT_BYTES) && (pixel.unsigned_abs() as u64 * bytes).is_multiple_of(ALIGNMENT_BYTES)
+        address.is_multiple_of(ALIGNMENT_BYTES)
+            && (pixel.unsigned_abs() as u64 * bytes).is_multiple_of(ALIGNMENT_BYTES)
     };
     let sources = || p.sources.iter().take(p.source_count as usize);
     let computed = padded(p.out_channels, block(p.out_channels));
@@ -95,7 +98,9 @@ pub fn fits(math: Math, p: &Convolution) -> bool {
 
 /// Pixels of all images. Kernels number them with 31 bits.
 fn pixels(p: &Convolution) -> u64 {
-    u64::from(p.images.unsigned_abs()) * u64::from(p.height.unsigned_abs()) * u64::from(p.width.unsigned_abs())
+    u64::from(p.images.unsigned_abs())
+        * u64::from(p.height.unsigned_abs())
+        * u64::from(p.width.unsigned_abs())
 }
 
 /// The fast kernel, for weights that are packed for [`block`] channels. Only where [`fits`].
@@ -159,7 +164,9 @@ pub fn packed_bytes(
     kernel: i32,
 ) -> u64 {
     let rows = chunks(math, source_channels).unsigned_abs() * (kernel * kernel).unsigned_abs();
-    u64::from(rows) * u64::from(padded(out_channels, block(out_channels)).unsigned_abs()) * u64::from(PIXEL_BYTES)
+    u64::from(rows)
+        * u64::from(padded(out_channels, block(out_channels)).unsigned_abs())
+        * u64::from(PIXEL_BYTES)
 }
 
 /// Bytes of the bias beside them.

@@ -2,7 +2,6 @@
 
 use super::cases::AnyParams;
 
-pub mod convolution;
 pub mod elementwise;
 pub mod ends;
 pub mod spatial;
@@ -25,6 +24,7 @@ pub struct Command {
 }
 pub mod gradient;
 pub mod measure;
+pub mod convolution;
 
 /// One start of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,3 +5,6 @@ pub mod ends;
 pub mod spatial;
 pub mod training;
 pub mod gradient;
+pub mod convolution;
+mod part;
+mod round;
