@@ -147,14 +147,26 @@ impl Compiler<'_> {
     /// # Errors
     /// [`EngineError::Unsupported`] for what our kernels do not run, [`EngineError::Weight`] when a weight is missing.
     pub(super) fn run(&self) -> Result<Vec<Command>, EngineError> {
-        let mut commands = Vec::new();
-        for (index, step) in self.program.steps.iter().enumerate() {
-            for (launch, params) in self.step(index, step)? {
-                let multiply_adds = step.multiply_adds;
-                commands.push(Command { label: step.label.clone(), launch, params, multiply_adds });
-            }
-        }
-        Ok(commands)
+        Ok(self.by_step()?.into_iter().flatten().collect())
+    }
+
+    /// The launches of each step.
+    ///
+    /// # Errors
+    /// As for [`Compiler::run`].
+    pub(super) fn by_step(&self) -> Result<Vec<Vec<Command>>, EngineError> {
+        let command = |step: &Step, (launch, params): launch::Told| Command {
+            label: step.label.clone(),
+            launch,
+            params,
+            multiply_adds: step.multiply_adds,
+        };
+        let steps = self.program.steps.iter().enumerate();
+        steps
+            .map(|(index, step)| {
+                Ok(self.step(index, step)?.into_iter().map(|told| command(step, told)).collect())
+            })
+            .collect()
     }
 
     fn step(&self, index: usize, step: &Step) -> Result<Vec<launch::Told>, EngineError> {

@@ -8,6 +8,8 @@
 
 pub mod cases;
 mod compile;
+#[cfg(test)]
+mod dump;
 mod host;
 mod images;
 mod kernels;
@@ -18,6 +20,8 @@ pub mod params;
 mod tensors;
 mod timer;
 mod trainer;
+#[cfg(test)]
+mod tests;
 pub mod twin;
 
 use serde::{Deserialize, Serialize};

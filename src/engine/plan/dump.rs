@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::breakdown::{algorithm, name};
 use super::compile::Plan;
-use super::program::{Part, Piece, Step};
+use super::program::{Algorithm, Part, Piece, Step};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,22 +28,31 @@ impl fmt::Display for Plan {
             }
             for &index in &stage.steps {
                 let lag = stage.lag(index).map_or(String::new(), |lag| format!("  -{lag}"));
-                writeln!(f, "  {}{lag}", Line(&program.steps[index]))?;
+                let step = &program.steps[index];
+                writeln!(f, "  {}{lag}", Line { step, algorithm: algorithm(&step.operation) })?;
             }
         }
         writeln!(f, "{} tasks, {} bytes", self.tasks.list.len(), self.arena_bytes())
     }
 }
 
-struct Line<'a>(&'a Step);
+/// A step without its algorithm, which is the processor's: what it computes, of what, where to, and what is done before it is stored.
+pub(in crate::engine) fn step_text(step: &Step) -> String {
+    Line { step, algorithm: None }.to_string()
+}
+
+struct Line<'a> {
+    step: &'a Step,
+    algorithm: Option<Algorithm>,
+}
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let step = self.0;
+        let Self { step, algorithm } = self;
         let pieces = |pieces: &Vec<Piece>| pieces.iter().map(range).collect::<Vec<_>>().join(" ");
         let inputs: Vec<String> = step.inputs.iter().map(pieces).collect();
         write!(f, "{}", name(&step.operation))?;
-        if let Some(algorithm) = algorithm(&step.operation) {
+        if let Some(algorithm) = algorithm {
             write!(f, ", {algorithm}")?;
         }
         write!(f, "({})", inputs.join(", "))?;

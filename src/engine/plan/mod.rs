@@ -9,7 +9,7 @@ mod bind;
 mod breakdown;
 mod compile;
 pub(in crate::engine) mod cuts;
-mod dump;
+pub(in crate::engine) mod dump;
 mod executor;
 mod kernels;
 pub(in crate::engine) mod lower;
