@@ -1,18 +1,16 @@
 //! One model on its way through a protocol: it runs the timed forwards and keeps the samples.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::bench::Bench;
-use super::clock::as_ms;
 use super::confirm::Sample;
 use super::error::Error;
 use super::gpu::{ClockEvidence, Disturbance, NamedReasons, Pauses};
 use super::host::Probe;
 use super::measurement::{MemoryScope, Timing, Validity};
 use super::nvml::GpuWindow;
-use super::on_device::{DeviceWindow, MOST_FORWARDS_KEPT, MemoryOnDevice, OnDevice};
+use super::on_device::{DeviceWindow, MemoryOnDevice, OnDevice};
+use super::pass::Pass;
 use super::stats::{self, Summary};
 use super::workload::{DeviceMemory, DeviceTime, Workload, WorkloadError};
 
@@ -32,59 +30,6 @@ impl std::fmt::Display for Role {
             Self::Candidate => "candidate",
             Self::Baseline => "baseline",
         })
-    }
-}
-
-/// What one or more forwards took.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Pass {
-    /// By the host's clock, summed.
-    host: Duration,
-    /// By the device's clock, summed over those of which it told.
-    device_ms: f64,
-    /// Each of them, up to [`MOST_FORWARDS_KEPT`].
-    forward_ms: Vec<f64>,
-    /// Forwards of which the device told a time.
-    by_device: usize,
-    /// Their SM clock, weighted with the time, and the time that is of.
-    mhz_ms: f64,
-    clocked_ms: f64,
-    forwards: usize,
-}
-
-impl Pass {
-    fn add(&mut self, host: Duration, device: Option<DeviceTime>) {
-        self.forwards += 1;
-        self.host += host;
-        let Some(device) = device else { return };
-        self.by_device += 1;
-        self.device_ms += device.ms;
-        if let Some(mhz) = device.sm_mhz {
-            self.mhz_ms += mhz * device.ms;
-            self.clocked_ms += device.ms;
-        }
-        if self.forward_ms.len() < MOST_FORWARDS_KEPT {
-            self.forward_ms.push(device.ms);
-        }
-    }
-
-    fn is_by_device(&self) -> bool {
-        self.forwards > 0 && self.by_device == self.forwards
-    }
-
-    /// The time that counts: the device's where it told of every forward, else the host's.
-    pub(super) fn total_ms(&self) -> f64 {
-        if self.is_by_device() { self.device_ms } else { as_ms(self.host) }
-    }
-
-    /// The same per forward.
-    pub(super) fn mean_ms(&self) -> f64 {
-        self.total_ms() / self.forwards as f64
-    }
-
-    /// The mean SM clock in the timed parts, where the workload counted cycles in all of them.
-    pub(super) fn device_mhz(&self) -> Option<f64> {
-        (self.is_by_device() && self.clocked_ms == self.device_ms).then(|| self.mhz_ms / self.clocked_ms)
     }
 }
 
@@ -243,7 +188,7 @@ impl<'a> Lane<'a> {
         let seen = seen.unwrap_or(&unseen);
         self.records.push(DeviceWindow {
             sample_ms: pass.mean_ms(),
-            host_ms: as_ms(pass.host) / pass.forwards as f64,
+            host_ms: pass.host_ms(),
             accepted,
             reason: disturbance.as_ref().map(ToString::to_string),
             disturbance,

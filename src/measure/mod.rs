@@ -20,6 +20,7 @@ mod measurement;
 mod ntire;
 pub mod nvml;
 mod on_device;
+mod pass;
 mod ratio;
 mod session;
 mod stats;

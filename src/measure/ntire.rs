@@ -10,8 +10,9 @@ use super::bench::Bench;
 use super::clocks_log::Phase;
 use super::error::Error;
 use super::gpu::disturbance;
-use super::lane::{Lane, Pass};
+use super::lane::Lane;
 use super::measurement::Validity;
+use super::pass::Pass;
 use super::stats::Summary;
 use super::steady::{MIN_SAMPLES, NOISY_RELATIVE_IQR};
 

@@ -3,6 +3,7 @@
 
 mod lock;
 mod logs;
+mod measured;
 mod opening;
 mod real;
 

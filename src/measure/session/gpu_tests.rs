@@ -4,7 +4,7 @@ use super::super::gpu::GpuWatch;
 use super::super::mock::{MockDevice, MockWorkload, Stage, images, measure_with};
 use super::super::mock_gpu::MockGpu;
 use super::super::nvml::ThrottleReasons;
-use super::super::{DeviceMemory, Disturbance, RatioVerdict, ReferenceSource, Role, Validity};
+use super::super::{ClockSource, DeviceMemory, Disturbance, RatioVerdict, ReferenceSource, Role, Validity};
 use super::*;
 use crate::fsio;
 use crate::interrupt::Signal;
@@ -178,7 +178,7 @@ fn a_pair_stays_a_pair_over_discarded_windows() {
     let mut candidate = on_device(&stage, "c", 400.0);
     let mut baseline = on_device(&stage, "b", 500.0);
     let mut gpu = MockGpu::new(&stage, |s| (Some(2000), if (6.0..7.5).contains(&s) { 0x80 } else { 0 }));
-    let m = measure_with(Protocol::Steady, 60.0, &mut candidate, Some(&mut baseline), 0.0, Some(&mut gpu))
+    let m = measure_with(Protocol::Steady, 120.0, &mut candidate, Some(&mut baseline), 0.0, Some(&mut gpu))
         .unwrap()
         .measurement;
     let ratio = m.ratio_to_baseline.unwrap();
@@ -256,6 +256,27 @@ fn without_nvml_the_run_goes_on_and_the_verdict_says_so() {
     assert!(!told.vouches && told.facts.is_none() && told.energy_mj.is_none());
     let confirmation = m.ratio_to_baseline.unwrap().confirmation.unwrap();
     assert_eq!((confirmation.verdict, confirmation.cycles), (RatioVerdict::Ambiguous, None));
+}
+
+#[test]
+fn a_workload_that_counts_cycles_is_believed_before_nvml() {
+    let stage = Stage::default();
+    let mut candidate = on_device(&stage, "c", 250.0);
+    let mut baseline = on_device(&stage, "b", 250.0);
+    candidate.device.as_mut().unwrap().sm_mhz = Some(1900.0);
+    baseline.device.as_mut().unwrap().sm_mhz = Some(1520.0);
+    // NVML sees a device that rests between forwards; what was timed ran at its full clock.
+    let mut gpu = MockGpu::new(&stage, |_| (Some(300), 0));
+    let m = measure_with(Protocol::Steady, 60.0, &mut candidate, Some(&mut baseline), 0.0, Some(&mut gpu))
+        .unwrap()
+        .measurement;
+    assert_eq!((m.timing.rejected_samples, m.timing.validity), (0, Validity::Valid));
+    let window = &m.timing.on_device.unwrap().windows[0];
+    assert_eq!((window.device_mhz, window.sm_mean_mhz), (Some(1900.0), Some(300.0)));
+    let confirmation = m.ratio_to_baseline.unwrap().confirmation.unwrap();
+    let cycles = confirmation.cycles.unwrap();
+    assert_eq!((cycles.clock, cycles.median), (ClockSource::Device, 1.25));
+    assert_eq!(confirmation.verdict, RatioVerdict::Ambiguous, "the same time, but more cycles");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
+use super::measured::{measured, session};
 use super::*;
 use crate::interrupt::Signal;
-use crate::measure::{self, Error, GpuOptions, GpuSession, GpuWatch, Item, Subject, Workload, WorkloadError};
-use crate::models::ModelIdentity;
+use crate::measure::{Error, GpuWatch};
 
 /// Set for the process that locks the clocks of the library it names.
 const LIBRARY: &str = "ESR_TEST_LOCK_LIBRARY";
@@ -74,10 +74,6 @@ fn what_speaks_against_a_lock_is_said_and_changes_nothing() {
     assert!(matches!(nowhere, Err(LockError::Unavailable(Unavailable::NoLibrary { .. }))));
 }
 
-fn session(fake: &FakeNvml, lock_mhz: Option<u32>) -> GpuSession {
-    GpuSession::start(&GpuOptions { recorder: options(fake.path(), FIRST), lock_mhz }).unwrap()
-}
-
 #[test]
 fn a_session_has_the_lock_in_its_log() {
     let fake = FakeNvml::new("");
@@ -113,36 +109,6 @@ fn a_session_without_a_lock_changes_nothing() {
     let fake = FakeNvml::new("");
     session(&fake, None).end();
     assert!(fake.calls().is_empty());
-}
-
-/// Works for a while, or fails at once.
-struct Work {
-    items: [Item; 1],
-    fails: bool,
-}
-
-impl Workload for Work {
-    fn items(&self) -> &[Item] {
-        &self.items
-    }
-
-    fn run(&mut self, _item: usize) -> Result<(), WorkloadError> {
-        std::thread::sleep(Duration::from_millis(5));
-        if self.fails { Err("out of memory".into()) } else { Ok(()) }
-    }
-}
-
-fn measured(session: &mut GpuSession, fails: bool) -> Result<measure::Outcome, Error> {
-    let setup = measure::Setup {
-        device: "cuda:0".into(),
-        engine: "test".into(),
-        precision: "f32".into(),
-        threads: 1,
-    };
-    let plan = measure::Plan::new(measure::Protocol::Steady, 3.0).unwrap();
-    let mut work = Work { items: [Item { name: None, width: 4, height: 4 }], fails };
-    let model = ModelIdentity { architecture: "test".into(), weights_sha256: None };
-    measure::measure_on_gpu(&plan, &setup, Subject { model, workload: &mut work }, None, session)
 }
 
 #[test]
