@@ -1,6 +1,7 @@
 //! For tests: a made-up driver, and processes that load it. A process loads a driver only once, so each case is a process: this test program itself, told
 //! to run one test, which does nothing else unless [`TASK`] is set.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,24 +52,54 @@ impl Fake {
     }
 }
 
+/// The fixture's folder.
+fn sources() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cuda")
+}
+
+/// A number that changes with every byte of the fixture's sources.
+fn fingerprint(folder: &Path, hasher: &mut DefaultHasher) {
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            fingerprint(&path, hasher);
+        } else {
+            path.hash(hasher);
+            std::fs::read(&path).unwrap().hash(hasher);
+        }
+    }
+}
+
+/// Makes the library at a path. It is compiled once for each state of its sources, as that takes a while, and kept beside the test program.
 pub(crate) fn compile(library: &Path, flags: &[&str]) {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fake_libcuda.rs");
+    let mut hasher = DefaultHasher::new();
+    fingerprint(&sources(), &mut hasher);
+    flags.hash(&mut hasher);
+    let program = std::env::current_exe().unwrap();
+    let kept = program.with_file_name(format!("fake-cuda-{:016x}.so", hasher.finish()));
+    // Other test processes want the same library; one makes it, and a file that is there is complete.
+    let lock = std::fs::File::create(kept.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    if !kept.exists() {
+        let unfinished = kept.with_extension("part");
+        compile_now(&unfinished, flags);
+        std::fs::rename(&unfinished, &kept).unwrap();
+    }
+    std::fs::copy(&kept, library).unwrap();
+}
+
+fn compile_now(library: &Path, flags: &[&str]) {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
-        .args([
-            "--edition",
-            "2024",
-            "--crate-type",
-            "cdylib",
-            "--crate-name",
-            "fake_libcuda",
-            "-C",
-            "panic=abort",
-        ])
-        .args(["-C", "link-arg=-Wl,-soname,libcuda.so.1", "-A", "non_snake_case"])
+        .args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "fake_libcuda"])
+        // It runs kernels: without optimisation and this processor's instructions that is too slow.
+        .args(["-C", "panic=abort", "-C", "opt-level=3", "-C", "target-cpu=native"])
+        .args(["-C", "link-arg=-Wl,-soname,libcuda.so.1", "-A", "warnings"])
         .args(flags)
         .arg("-o")
-        .args([library, &source])
+        .args([library, &sources().join("lib.rs")])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
