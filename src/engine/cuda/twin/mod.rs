@@ -4,3 +4,5 @@ pub mod elementwise;
 pub mod ends;
 pub mod spatial;
 pub mod training;
+#[cfg(test)]
+mod tests;
