@@ -64,6 +64,16 @@ pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
     serde_json::from_str(include_str!("../../../../tests/fixtures/cuda/cases/elementwise.json"))
 }
 
+/// All cases for each compilation of the kernels, ready to run.
+///
+/// # Errors
+/// As for [`cases`].
+pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
+    let cases = cases()?;
+    let all = cases.iter().enumerate();
+    Ok(all.flat_map(|(number, case)| MATHS.map(|math| case.prepare(math, number))).collect())
+}
+
 /// A range of a buffer with random values; behind it there are zeros.
 pub(super) fn operand(
     builder: &mut Builder,

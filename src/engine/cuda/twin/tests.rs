@@ -93,22 +93,19 @@ fn on_the_cpu(mut kernel: impl Kernel) {
 }
 
 fn f32_cases() -> Vec<Prepared> {
-    let elementwise = cases::elementwise::cases().unwrap();
-    let spatial = cases::spatial::cases().unwrap();
-    let ends = cases::ends::cases().unwrap();
-    let training = cases::training::cases().unwrap();
-    let mut all = Vec::new();
-    all.extend(elementwise.iter().enumerate().map(|(number, case)| case.prepare(Math::F32, number)));
-    all.extend(spatial.iter().enumerate().map(|(number, case)| case.prepare(Math::F32, number)));
-    all.extend(ends.iter().enumerate().map(|(number, case)| case.prepare(Math::F32, number)));
-    all.extend(training.iter().enumerate().map(|(number, case)| case.prepare(number)));
-    all
+    let elementwise = cases::elementwise::prepared().unwrap();
+    let spatial = cases::spatial::prepared().unwrap();
+    let ends = cases::ends::prepared().unwrap();
+    let training = cases::training::prepared().unwrap();
+    let all = elementwise.into_iter().chain(spatial).chain(ends).chain(training);
+    all.filter(|case| case.math == Math::F32).collect()
 }
 
 #[test]
 fn every_case_has_twins_and_f32_has_the_bits_of_the_cpu() {
+    let cases = f32_cases();
     let mut compared = 0;
-    for case in f32_cases() {
+    for case in &cases {
         let after = case.expected().unwrap();
         let (name, before, step) = (case.name.as_str(), &case.memory, &case.steps[0]);
         compared += match step.params {
@@ -117,13 +114,13 @@ fn every_case_has_twins_and_f32_has_the_bits_of_the_cpu() {
             AnyParams::Ends(p) => ends(step.launch.kernel, &p, before, &after, name),
             AnyParams::Loss(p) => loss(&p, before, &after, name),
             AnyParams::Adam(p) => adam(&p, before, &after, name),
-            AnyParams::Fold(p) => fold(&case, p, &after),
+            AnyParams::Fold(p) => fold(case, p, &after),
             AnyParams::Crop(p) => crop(&p, before, &after, name),
             _ => 0,
         };
     }
-    // All but some sums, which have more inputs than the CPU's kernel is given here.
-    assert!(compared >= 75, "{compared}");
+    // All but sums of many terms and sigmoids, where the twins are more precise than the CPU.
+    assert!(compared * 6 > cases.len() * 5 && compared < cases.len(), "{compared} of {}", cases.len());
 }
 
 fn spatial(kernel: &str, p: &params::Spatial, before: &HostMemory, after: &HostMemory, name: &str) -> usize {
