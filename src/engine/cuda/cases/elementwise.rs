@@ -45,6 +45,9 @@ pub struct Case {
     /// About the magnitude of the inputs.
     #[serde(default = "one")]
     scale: f32,
+    /// Some values are infinite or not numbers.
+    #[serde(default)]
+    not_finite: bool,
     /// Shares of the largest magnitude, for each of [`MATHS`].
     tolerances: [f64; MATHS.len()],
 }
@@ -74,17 +77,31 @@ pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
     Ok(all.flat_map(|(number, case)| MATHS.map(|math| case.prepare(math, number))).collect())
 }
 
-/// A range of a buffer with random values; behind it there are zeros.
+/// A range of a buffer with values; behind it there are zeros.
 pub(super) fn operand(
     builder: &mut Builder,
     format: Format,
     pixels: usize,
-    (range, channels): (Range, i32),
-    scale: f32,
+    ([pixel, first], channels): (Range, i32),
+    mut value: impl FnMut(&mut Builder) -> f32,
 ) -> Operand {
-    let [pixel, first] = range;
-    let base = builder.image(format, pixels, pixel as usize, (first + channels) as usize, scale);
+    let mut values = Vec::new();
+    for _ in 0..pixels {
+        let end = first + channels;
+        values.extend((0..pixel).map(|channel| if channel < end { value(builder) } else { 0.0 }));
+    }
+    let base = builder.values(format, values);
     Operand { address: base + first as u64 * format.bytes() as u64, pixel, unused: 0 }
+}
+
+/// A random value, which is now and then not finite.
+pub(super) fn any_value(builder: &mut Builder, scale: f32) -> f32 {
+    match builder.random().below(16) {
+        0 => f32::NAN,
+        1 => f32::INFINITY,
+        2 => f32::NEG_INFINITY,
+        _ => builder.value(scale),
+    }
 }
 
 impl Case {
@@ -92,8 +109,12 @@ impl Case {
     pub fn prepare(&self, math: Math, number: usize) -> Prepared {
         let (format, channels, pixels) = (math.format(), self.channels, self.pixels);
         let mut builder = Builder::new(&[0x656c_656d, number as u64]);
-        let mut random =
-            |range: Range, scale: f32| operand(&mut builder, format, pixels, (range, channels), scale);
+        let mut random = |range: Range, scale: f32| {
+            operand(&mut builder, format, pixels, (range, channels), |builder| match self.not_finite {
+                true => any_value(builder, scale),
+                false => builder.value(scale),
+            })
+        };
         let mut inputs = [Operand::default(); MAX_INPUTS];
         for (input, range) in inputs.iter_mut().zip(&self.inputs) {
             *input = random(*range, self.scale);

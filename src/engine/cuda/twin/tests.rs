@@ -81,7 +81,8 @@ impl Images {
             for channel in 0..self.channels {
                 let found = value(memory, address, pixel * distance as usize + channel);
                 let expected = self.data[pixel * self.pixel + channel];
-                assert_eq!(found, expected, "{name}: pixel {pixel}, channel {channel}");
+                let same = found == expected || (found.is_nan() && expected.is_nan());
+                assert!(same, "{name}: {found} instead of {expected} at pixel {pixel}, channel {channel}");
             }
         }
     }
@@ -110,6 +111,8 @@ fn every_case_has_twins_and_f32_has_the_bits_of_the_cpu() {
         let (name, before, step) = (case.name.as_str(), &case.memory, &case.steps[0]);
         compared += match step.params {
             AnyParams::Spatial(p) => spatial(step.launch.kernel, &p, before, &after, name),
+            // Elsewhere the twin is more precise than the CPU.
+            AnyParams::Elementwise(_) if case.compared.iter().any(|range| range.tolerance > 0.0) => 0,
             AnyParams::Elementwise(p) => elementwise(step.launch.kernel, &p, before, &after, name),
             AnyParams::Ends(p) => ends(step.launch.kernel, &p, before, &after, name),
             AnyParams::Loss(p) => loss(&p, before, &after, name),
@@ -119,8 +122,7 @@ fn every_case_has_twins_and_f32_has_the_bits_of_the_cpu() {
             _ => 0,
         };
     }
-    // All but sums of many terms and sigmoids, where the twins are more precise than the CPU.
-    assert!(compared * 6 > cases.len() * 5 && compared < cases.len(), "{compared} of {}", cases.len());
+    assert!(compared * 5 > cases.len() * 4 && compared < cases.len(), "{compared} of {}", cases.len());
 }
 
 fn spatial(kernel: &str, p: &params::Spatial, before: &HostMemory, after: &HostMemory, name: &str) -> usize {
@@ -196,28 +198,23 @@ fn elementwise(
     after: &HostMemory,
     name: &str,
 ) -> usize {
-    // One rounding for each value, or the twin's f64 is more precise than the CPU.
     let combination = match kernel {
-        "sum" if p.input_count <= 2 => Combination::Sum,
-        "product" if p.input_count <= 2 => Combination::Product,
-        _ => return 0,
+        "product" => Combination::Product,
+        _ => Combination::Sum,
     };
-    if p.part.before.address != 0 || p.part.after.address != 0 {
-        return 0;
-    }
     let (pixels, channels) = (p.pixels as i32, p.part.channels);
     let inputs = p.inputs.iter().take(p.input_count as usize);
     let mut inputs: Vec<Images> =
         inputs.map(|&input| Images::new(1, (1, pixels), channels).read(before, input)).collect();
-    let mut mask = Images::new(1, (1, pixels), channels);
-    if p.part.mask.address != 0 {
-        mask = mask.read(before, p.part.mask);
-    }
+    let [mut first, mut second, mut mask] = [p.part.before, p.part.after, p.part.mask].map(|operand| {
+        (operand.address != 0).then(|| Images::new(1, (1, pixels), channels).read(before, operand))
+    });
     let mut output = Images::new(1, (1, pixels), channels);
     let epilogue = Epilogue {
+        before: first.as_mut().map(Images::view),
         activation: (p.part.activation != 0).then_some(p.part.slope),
-        mask: (p.part.mask.address != 0).then(|| (mask.view(), p.part.mask_slope)),
-        ..Epilogue::default()
+        after: second.as_mut().map(Images::view),
+        mask: mask.as_mut().map(|mask| (mask.view(), p.part.mask_slope)),
     };
     let inputs: Vec<View> = inputs.iter_mut().map(Images::view).collect();
     on_the_cpu(Combine {
