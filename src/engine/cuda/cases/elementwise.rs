@@ -45,6 +45,9 @@ pub struct Case {
     /// About the magnitude of the inputs.
     #[serde(default = "one")]
     scale: f32,
+    /// Some values are infinite or not numbers.
+    #[serde(default)]
+    not_finite: bool,
     /// Shares of the largest magnitude, for each of [`MATHS`].
     tolerances: [f64; MATHS.len()],
 }
@@ -53,7 +56,10 @@ fn one() -> f32 {
     1.0
 }
 
-/// All cases. Tolerances are about three times the largest difference seen, and 0 where only one operation rounds: twice the precision then gives the same bits.
+/// All cases.
+///
+/// Tolerances are 0 where only one operation rounds, because twice the precision then gives the same bits. Elsewhere f32 has 3e-7, about three times the largest
+/// difference seen (9.6e-8), and the others have one unit in the last place of the largest value: a sum that is off by less may round to the other side.
 ///
 /// # Errors
 /// None in practice: the list is part of the program.
@@ -61,17 +67,41 @@ pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
     serde_json::from_str(include_str!("../../../../tests/fixtures/cuda/cases/elementwise.json"))
 }
 
-/// A range of a buffer with random values; behind it there are zeros.
+/// All cases for each compilation of the kernels, ready to run.
+///
+/// # Errors
+/// As for [`cases`].
+pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
+    let cases = cases()?;
+    let all = cases.iter().enumerate();
+    Ok(all.flat_map(|(number, case)| MATHS.map(|math| case.prepare(math, number))).collect())
+}
+
+/// A range of a buffer with values; behind it there are zeros.
 pub(super) fn operand(
     builder: &mut Builder,
     format: Format,
     pixels: usize,
-    (range, channels): (Range, i32),
-    scale: f32,
+    ([pixel, first], channels): (Range, i32),
+    mut value: impl FnMut(&mut Builder) -> f32,
 ) -> Operand {
-    let [pixel, first] = range;
-    let base = builder.image(format, pixels, pixel as usize, (first + channels) as usize, scale);
+    let mut values = Vec::new();
+    for _ in 0..pixels {
+        let end = first + channels;
+        values.extend((0..pixel).map(|channel| if channel < end { value(builder) } else { 0.0 }));
+    }
+    let base = builder.values(format, values);
     Operand { address: base + first as u64 * format.bytes() as u64, pixel, unused: 0 }
+}
+
+/// A random value, which is now and then not finite.
+pub(super) fn any_value(builder: &mut Builder, scale: f32) -> f32 {
+    match builder.random().below(16) {
+        0 => f32::NAN,
+        1 => f32::INFINITY,
+        2 => f32::NEG_INFINITY,
+        _ => builder.value(scale),
+    }
 }
 
 impl Case {
@@ -79,8 +109,12 @@ impl Case {
     pub fn prepare(&self, math: Math, number: usize) -> Prepared {
         let (format, channels, pixels) = (math.format(), self.channels, self.pixels);
         let mut builder = Builder::new(&[0x656c_656d, number as u64]);
-        let mut random =
-            |range: Range, scale: f32| operand(&mut builder, format, pixels, (range, channels), scale);
+        let mut random = |range: Range, scale: f32| {
+            operand(&mut builder, format, pixels, (range, channels), |builder| match self.not_finite {
+                true => any_value(builder, scale),
+                false => builder.value(scale),
+            })
+        };
         let mut inputs = [Operand::default(); MAX_INPUTS];
         for (input, range) in inputs.iter_mut().zip(&self.inputs) {
             *input = random(*range, self.scale);

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::elementwise::MATHS;
 use super::{Builder, Prepared, Step};
 use crate::engine::cuda::launch::ends as launch;
 use crate::engine::cuda::params::{Ends, Loss};
@@ -51,6 +52,16 @@ fn one() -> i32 {
 /// None in practice: the list is part of the program.
 pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
     serde_json::from_str(include_str!("../../../../tests/fixtures/cuda/cases/ends.json"))
+}
+
+/// All cases for each compilation of the kernels, ready to run.
+///
+/// # Errors
+/// As for [`cases`].
+pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
+    let cases = cases()?;
+    let all = cases.iter().enumerate();
+    Ok(all.flat_map(|(number, case)| MATHS.map(|math| case.prepare(math, number))).collect())
 }
 
 impl Case {

@@ -1,12 +1,12 @@
-//! Cases of the kernels between images of different heights and widths. All of them have to have the twins' bits.
+//! Cases of the kernels between images of different heights and widths. All of them have to have the twins' values.
 
 use serde::Deserialize;
 
-use super::elementwise::Range;
-use super::{Builder, Prepared, Step};
+use super::elementwise::{MATHS, Range, any_value, operand};
+use super::{Builder, Compared, Prepared, Step};
+use crate::engine::cuda::Math;
 use crate::engine::cuda::launch::spatial as launch;
 use crate::engine::cuda::params::{Operand, Spatial};
-use crate::engine::cuda::{Format, Math};
 
 /// A kernel.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -45,6 +45,9 @@ pub struct Case {
     #[serde(default)]
     other: Range,
     target_pixel: i32,
+    /// Some values that a pool looks at are infinite or not numbers.
+    #[serde(default)]
+    not_finite: bool,
 }
 
 /// All cases.
@@ -53,6 +56,16 @@ pub struct Case {
 /// None in practice: the list is part of the program.
 pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
     serde_json::from_str(include_str!("../../../../tests/fixtures/cuda/cases/spatial.json"))
+}
+
+/// All cases for each compilation of the kernels, ready to run.
+///
+/// # Errors
+/// As for [`cases`].
+pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
+    let cases = cases()?;
+    let all = cases.iter().enumerate();
+    Ok(all.flat_map(|(number, case)| MATHS.map(|math| case.prepare(math, number))).collect())
 }
 
 impl Case {
@@ -66,21 +79,25 @@ impl Case {
             Kernel::PixelUnshuffle => self.channels / area,
             _ => self.channels,
         };
-        let ties = matches!(self.kernel, Kernel::MaxPool);
         let pixels = |height: i32, width: i32| (self.images * height * width) as usize;
-        let input = values(
-            &mut builder,
-            math.format(),
-            (pixels(read_height, read_width), self.input, read_channels),
-            ties,
-        );
+        // Few different values where maxima are looked for, so that some are equal.
+        let few = |builder: &mut Builder| match self.not_finite {
+            true => any_value(builder, 2.0).round(),
+            false => builder.value(2.0).round(),
+        };
+        let (read, written) = (pixels(read_height, read_width), pixels(height, width));
+        let (format, range) = (math.format(), (self.input, read_channels));
+        let input = match self.kernel {
+            Kernel::MaxPool => operand(&mut builder, format, read, range, few),
+            _ => operand(&mut builder, format, read, range, |builder| builder.value(2.0)),
+        };
         let other = match self.kernel {
             Kernel::MaxPoolGradient => {
-                values(&mut builder, math.format(), (pixels(height, width), self.other, self.channels), true)
+                operand(&mut builder, format, written, (self.other, self.channels), few)
             }
             _ => Operand::default(),
         };
-        let target_bytes = pixels(height, width) * self.target_pixel as usize * math.format().bytes();
+        let target_bytes = written * self.target_pixel as usize * format.bytes();
         let p = Spatial {
             input,
             other,
@@ -110,7 +127,15 @@ impl Case {
             math,
             memory: builder.finish(),
             steps: vec![Step { launch, params: p.into() }],
-            compared: Vec::new(),
+            // Only what is not a number may have other bits.
+            compared: vec![Compared {
+                name: "target",
+                address: p.target,
+                count: (written * self.target_pixel as usize) as u64,
+                stored: format.into(),
+                tolerance: 0.0,
+                exact_zeros: true,
+            }],
             pointers: Vec::new(),
         }
     }
@@ -127,23 +152,4 @@ impl Case {
             Kernel::ResizeBilinearGradient => (self.resized, self.size),
         }
     }
-}
-
-/// A range of a buffer; with few different values where there are to be `ties`.
-fn values(
-    builder: &mut Builder,
-    format: Format,
-    (pixels, [pixel, first], channels): (usize, Range, i32),
-    ties: bool,
-) -> Operand {
-    let mut all = Vec::new();
-    for _ in 0..pixels {
-        for channel in 0..pixel {
-            let value = builder.value(2.0);
-            let value = if ties { value.round() } else { value };
-            all.push(if channel < first + channels { value } else { 0.0 });
-        }
-    }
-    let base = builder.values(format, all);
-    Operand { address: base + first as u64 * format.bytes() as u64, pixel, unused: 0 }
 }

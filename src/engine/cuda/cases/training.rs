@@ -75,6 +75,14 @@ pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
     serde_json::from_str(include_str!("../../../../tests/fixtures/cuda/cases/training.json"))
 }
 
+/// All cases, ready to run.
+///
+/// # Errors
+/// As for [`cases`].
+pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
+    Ok(cases()?.iter().enumerate().map(|(number, case)| case.prepare(number)).collect())
+}
+
 impl Case {
     /// The case. `number` is its number in the list.
     pub fn prepare(&self, number: usize) -> Prepared {

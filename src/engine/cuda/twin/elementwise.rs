@@ -24,7 +24,11 @@ pub fn product(memory: &mut HostMemory, math: Math, p: &Elementwise) -> Result<(
 /// # Errors
 /// [`Outside`]
 pub fn sigmoid(memory: &mut HostMemory, math: Math, p: &Elementwise) -> Result<(), Outside> {
-    each(memory, math, p, |inputs| 1.0 / (1.0 + (-inputs.first().copied().unwrap_or(0.0)).exp()))
+    each(memory, math, p, |inputs| {
+        let x = inputs.first().copied().unwrap_or(0.0);
+        // The kernels go no further, where the value is below the normal numbers of f32.
+        1.0 / (1.0 + (-x).clamp(f64::NEG_INFINITY, 88.0).exp())
+    })
 }
 
 /// `sigmoid_gradient`: of dy and sigmoid's own value y.

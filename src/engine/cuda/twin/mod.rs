@@ -8,3 +8,5 @@ pub mod gradient;
 pub mod convolution;
 mod part;
 mod round;
+#[cfg(test)]
+mod tests;
