@@ -1,0 +1,170 @@
+"""Ours and the peers taking turns at one work: everybody once, then rounds of the best. Standard library only."""
+
+import statistics
+import time
+
+import statistic
+from program import Failed, Missing
+
+TARGET = 0.7
+FINALISTS = 2
+# Ours and the peer's mean SM clock may differ by this much before the ratio of times is doubted.
+CLOCK_GAP = 0.02
+
+
+class Entrant:
+    """Someone who can do the work. `start()` prepares it, `measure()` is one turn and returns at least `samples_ms`."""
+
+    def __init__(self, name, ours, start, measure, check=None):
+        self.name, self.ours, self.start, self.measure, self.check = name, ours, start, measure, check
+        self.turns, self.prepared, self.difference, self.agrees = [], None, None, True
+
+    def median_ms(self):
+        return statistics.median(self.samples())
+
+    def samples(self):
+        return [sample for turn in self.turns for sample in turn["samples_ms"]]
+
+    def entry(self):
+        """What is kept of it: every turn with every sample."""
+        samples = self.samples()
+        return {
+            "name": self.name,
+            "ours": self.ours,
+            "prepared": self.prepared,
+            "n": len(samples),
+            "turns": self.turns,
+            "median_ms": self.median_ms(),
+            "min_ms": min(samples),
+            "max_ms": max(samples),
+            "relative_iqr": statistic.relative_iqr(samples),
+            "difference": self.difference,
+            "agrees": self.agrees,
+        }
+
+
+class Match:
+    """One work. `watch` reads the clocks during every turn, ours and theirs; `deadline` is when no further round begins."""
+
+    def __init__(self, watch, deadline, say):
+        self.watch, self.deadline, self.say = watch, deadline, say
+        self.entrants, self.absent, self.dropped = [], [], []
+
+    def turn(self, entrant, number):
+        with self.watch.during() as seen:
+            taken = entrant.measure()
+        entrant.turns.append({"round": number, **taken, "clock_during": seen.summary()})
+
+    def enter(self, entrant):
+        """Prepares an entrant and lets it do the work once; who cannot is named, and the others go on."""
+        if time.monotonic() > self.deadline:
+            self.absent.append({"name": entrant.name, "kind": "no time", "reason": "the time of this part was over"})
+            return
+        try:
+            entrant.prepared = entrant.start()
+            self.turn(entrant, 0)
+            if entrant.check:
+                entrant.difference, entrant.agrees = entrant.check()
+        except (Failed, Missing) as error:
+            self.drop(entrant, error)
+            return
+        self.say(f"    {entrant.name}: {entrant.median_ms():.4f} ms" + ("" if entrant.agrees else ", computes something else"))
+        self.entrants.append(entrant)
+
+    def drop(self, entrant, error):
+        kind = "missing" if isinstance(error, Missing) else "failed"
+        self.say(f"    {kind}: {entrant.name}: {error}")
+        self.absent.append({"name": entrant.name, "kind": kind, "reason": str(error)})
+
+    def best(self, ours, count):
+        agreeing = [e for e in self.entrants if e.ours == ours and e.agrees and e not in self.dropped]
+        return sorted(agreeing, key=Entrant.median_ms)[:count]
+
+    def run(self, rounds):
+        """Rounds of our fastest and the fastest peers, every other one the other way round, so that nobody always follows the same neighbour."""
+        final = [*self.best(True, 1), *self.best(False, FINALISTS)]
+        for number in range(1, rounds + 1):
+            if time.monotonic() > self.deadline or len(final) < 2:
+                break
+            for entrant in final if number % 2 else reversed(final):
+                if entrant in self.dropped:
+                    continue
+                try:
+                    self.turn(entrant, number)
+                except (Failed, Missing) as error:
+                    self.drop(entrant, error)
+                    self.dropped.append(entrant)
+        return self.result()
+
+    def result(self):
+        ours, theirs = self.best(True, 1), self.best(False, 1)
+        found = in_cycles = None
+        doubts = []
+        if ours and theirs:
+            pairs = paired(ours[0].turns, theirs[0].turns)
+            found = statistic.ratio([(mean_ms(a), mean_ms(b)) for a, b in pairs])
+            in_cycles = statistic.ratio([c for c in map(cycles, pairs) if c])
+            doubts = doubts_of(ours[0], theirs[0])
+        return {
+            "entrants": [entrant.entry() for entrant in self.entrants],
+            "absent": self.absent,
+            "ours": ours[0].name if ours else None,
+            "fastest_peer": theirs[0].name if theirs else None,
+            "ratio": found,
+            "ratio_in_cycles": in_cycles,
+            "target": TARGET,
+            "doubts": doubts,
+            "verdict": statistic.verdict(found, TARGET, doubts),
+        }
+
+
+def mean_ms(turn):
+    return statistics.median(turn["samples_ms"])
+
+
+def paired(ours, theirs):
+    """The turns of the same rounds; round 0, in which everybody was started, counts for nobody.
+
+    >>> paired([{"round": 0}, {"round": 1}, {"round": 2}], [{"round": 0}, {"round": 2}])
+    [({'round': 2}, {'round': 2})]
+    """
+    by_round = {turn["round"]: turn for turn in theirs if turn["round"] > 0}
+    return [(turn, by_round[turn["round"]]) for turn in ours if turn["round"] in by_round]
+
+
+def cycles(pair):
+    """Clock cycles of both turns of a pair; None without clocks.
+
+    >>> turn = {"samples_ms": [2.0], "clock_during": {"sm_mean_mhz": 1000.0}}
+    >>> cycles((turn, {**turn, "samples_ms": [4.0]})), cycles((turn, {**turn, "clock_during": None}))
+    ((2000.0, 4000.0), None)
+    """
+    if any(turn["clock_during"] is None for turn in pair):
+        return None
+    ours, theirs = (mean_ms(turn) * turn["clock_during"]["sm_mean_mhz"] for turn in pair)
+    return ours, theirs
+
+
+def doubts_of(ours, theirs):
+    """Why a ratio should not be believed."""
+    doubts = []
+    for entrant in (ours, theirs):
+        turns = [turn for turn in entrant.turns if turn["round"] > 0]
+        invalid = [turn["validity"] for turn in turns if turn.get("validity", "valid") != "valid"]
+        if invalid:
+            doubts.append(f"{entrant.name}: {len(invalid)} of {len(turns)} turns are {', '.join(sorted(set(invalid)))}")
+        clocks = [turn["clock_during"] for turn in turns]
+        if disturbed := sum(clock is not None and clock["disturbed"] for clock in clocks):
+            doubts.append(f"{entrant.name}: the device slowed itself down in {disturbed} of {len(turns)} turns")
+        spread = statistic.relative_iqr([mean_ms(turn) for turn in turns])
+        if spread is not None and spread > statistic.NOISY:
+            doubts.append(f"{entrant.name}: relative IQR {spread:.1%} over rounds")
+    means = []
+    for entrant in (ours, theirs):
+        clocks = [turn["clock_during"]["sm_mean_mhz"] for turn in entrant.turns if turn["round"] > 0 and turn["clock_during"]]
+        means.append(statistics.mean(clocks) if clocks else None)
+    if None in means:
+        doubts.append("nobody saw the clocks")
+    elif abs(means[0] / means[1] - 1) > CLOCK_GAP:
+        doubts.append(f"mean SM clock {means[0]:.0f} MHz for {ours.name}, {means[1]:.0f} MHz for {theirs.name}: see the ratio in cycles")
+    return doubts
