@@ -255,7 +255,7 @@ fn run(
     interrupted: &dyn Fn() -> Option<Signal>,
 ) -> Result<Outcome, Error> {
     let images = images();
-    let training = Training { settings, images: &images, images_sha256: "i".into(), folder, engine };
+    let training = Training { settings, images: &images, images_sha256: "i".into(), folder, backend: engine.into() };
     train(&training, &mut |_, _| Ok(Some(30.0)), watch, interrupted)
 }
 
@@ -400,7 +400,7 @@ fn nothing_to_train_on_is_an_error() {
         images: &Vec::<LoadedPair>::new(),
         images_sha256: String::new(),
         folder: folder.path(),
-        engine: Engine::Plan,
+        backend: Engine::Plan.into(),
     };
     let result = train(&training, &mut |_, _| Ok(None), &mut Watch::default(), &|| None);
     assert!(matches!(result, Err(Error::NoImages)));
@@ -458,7 +458,7 @@ fn weights_of_another_model_are_refused() {
 }
 
 fn identity() -> RunIdentity {
-    RunIdentity { settings_sha256: "s".repeat(64), images_sha256: "i".repeat(64), engine: Engine::Plan }
+    RunIdentity { settings_sha256: "s".repeat(64), images_sha256: "i".repeat(64), engine: Engine::Plan.name().into() }
 }
 
 fn state(step: u64) -> State {

@@ -125,6 +125,14 @@ pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
     Ok(list.cases.into_iter().map(with_tolerances).collect())
 }
 
+/// All cases in every mathematics, ready to run.
+///
+/// # Errors
+/// Those of [`cases`].
+pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
+    Ok(cases()?.iter().flat_map(|case| Math::ALL.map(|math| case.prepare(math))).collect())
+}
+
 /// The next multiple of 8, which is what pixels have.
 fn padded(channels: i32) -> i32 {
     channels.unsigned_abs().next_multiple_of(8).cast_signed()

@@ -155,19 +155,11 @@ impl Prepared {
 /// # Errors
 /// None in practice: the lists are part of the program.
 pub fn all() -> Result<Vec<Prepared>, serde_json::Error> {
-    let mut all = gradient::prepared()?;
-    for case in convolution::cases()? {
-        all.extend(Math::ALL.map(|math| case.prepare(math)));
-    }
-    for (number, case) in elementwise::cases()?.iter().enumerate() {
-        all.extend(elementwise::MATHS.map(|math| case.prepare(math, number)));
-    }
-    for (number, case) in spatial::cases()?.iter().enumerate() {
-        all.extend(elementwise::MATHS.map(|math| case.prepare(math, number)));
-    }
-    for (number, case) in ends::cases()?.iter().enumerate() {
-        all.extend(elementwise::MATHS.map(|math| case.prepare(math, number)));
-    }
-    all.extend(training::cases()?.iter().enumerate().map(|(number, case)| case.prepare(number)));
+    let mut all = convolution::prepared()?;
+    all.extend(gradient::prepared()?);
+    all.extend(elementwise::prepared()?);
+    all.extend(spatial::prepared()?);
+    all.extend(ends::prepared()?);
+    all.extend(training::prepared()?);
     Ok(all)
 }
