@@ -1,8 +1,11 @@
 //! The plain twins of the kernels: the simplest loops that are obviously right, in f64 over the stored values. They say what each kernel does, and cases are judged by them.
 
+pub mod convolution;
 pub mod elementwise;
 pub mod ends;
+mod part;
+mod round;
 pub mod spatial;
-pub mod training;
 #[cfg(test)]
 mod tests;
+pub mod training;
