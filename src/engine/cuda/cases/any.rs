@@ -76,6 +76,12 @@ impl AnyParams {
         memory: &mut HostMemory,
     ) -> Result<(), TwinFailure> {
         match (self, kernel) {
+            (Self::Convolution(p), "convolution_n16") => convolution::packed(memory, math, p, 16)?,
+            (Self::Convolution(p), "convolution_n32") => convolution::packed(memory, math, p, 32)?,
+            (Self::Convolution(p), "convolution_n48") => convolution::packed(memory, math, p, 48)?,
+            (Self::Convolution(p), "convolution_n64") => convolution::packed(memory, math, p, 64)?,
+            (Self::Convolution(p), "convolution_direct") => convolution::direct(memory, math, p)?,
+            (Self::Pack(p), "pack_weights") => convolution::pack(memory, math, p)?,
             (Self::Elementwise(p), "sum") => elementwise::sum(memory, math, p)?,
             (Self::Elementwise(p), "product") => elementwise::product(memory, math, p)?,
             (Self::Elementwise(p), "sigmoid") => elementwise::sigmoid(memory, math, p)?,
@@ -105,12 +111,6 @@ impl AnyParams {
                 gradient::weight_gradient_direct(memory, math, p)?;
             }
             (Self::Finish(p), "finish_gradient") => gradient::finish_gradient(memory, p)?,
-            (Self::Convolution(p), "convolution_n16") => convolution::packed(memory, math, p, 16)?,
-            (Self::Convolution(p), "convolution_n32") => convolution::packed(memory, math, p, 32)?,
-            (Self::Convolution(p), "convolution_n48") => convolution::packed(memory, math, p, 48)?,
-            (Self::Convolution(p), "convolution_n64") => convolution::packed(memory, math, p, 64)?,
-            (Self::Convolution(p), "convolution_direct") => convolution::direct(memory, math, p)?,
-            (Self::Pack(p), "pack_weights") => convolution::pack(memory, math, p)?,
             _ => return Err(TwinFailure::Unknown { kernel, params: self.name() }),
         }
         Ok(())

@@ -45,6 +45,9 @@ pub struct Case {
     /// About the magnitude of the inputs.
     #[serde(default = "one")]
     scale: f32,
+    /// Other channels follow in all buffers that are read.
+    #[serde(default)]
+    goes_on: bool,
     /// Some values are infinite or not numbers.
     #[serde(default)]
     not_finite: bool,
@@ -77,17 +80,17 @@ pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
     Ok(all.flat_map(|(number, case)| MATHS.map(|math| case.prepare(math, number))).collect())
 }
 
-/// A range of a buffer with values; behind it there are zeros.
+/// A range of a buffer with values; behind it there are zeros, or other values where the range `goes_on`.
 pub(super) fn operand(
     builder: &mut Builder,
     format: Format,
     pixels: usize,
-    ([pixel, first], channels): (Range, i32),
+    ([pixel, first], channels, goes_on): (Range, i32, bool),
     mut value: impl FnMut(&mut Builder) -> f32,
 ) -> Operand {
     let mut values = Vec::new();
     for _ in 0..pixels {
-        let end = first + channels;
+        let end = if goes_on { pixel } else { first + channels };
         values.extend((0..pixel).map(|channel| if channel < end { value(builder) } else { 0.0 }));
     }
     let base = builder.values(format, values);
@@ -110,9 +113,11 @@ impl Case {
         let (format, channels, pixels) = (math.format(), self.channels, self.pixels);
         let mut builder = Builder::new(&[0x656c_656d, number as u64]);
         let mut random = |range: Range, scale: f32| {
-            operand(&mut builder, format, pixels, (range, channels), |builder| match self.not_finite {
-                true => any_value(builder, scale),
-                false => builder.value(scale),
+            operand(&mut builder, format, pixels, (range, channels, self.goes_on), |builder| {
+                match self.not_finite {
+                    true => any_value(builder, scale),
+                    false => builder.value(scale),
+                }
             })
         };
         let mut inputs = [Operand::default(); MAX_INPUTS];

@@ -6,10 +6,10 @@
 mod any;
 mod build;
 mod compare;
+pub mod convolution;
 pub mod elementwise;
 pub mod ends;
 pub mod gradient;
-pub mod convolution;
 mod rebase;
 pub mod spatial;
 pub mod training;

@@ -45,6 +45,9 @@ pub struct Case {
     #[serde(default)]
     other: Range,
     target_pixel: i32,
+    /// Other channels follow in all buffers that are read.
+    #[serde(default)]
+    goes_on: bool,
     /// Some values that a pool looks at are infinite or not numbers.
     #[serde(default)]
     not_finite: bool,
@@ -86,14 +89,14 @@ impl Case {
             false => builder.value(2.0).round(),
         };
         let (read, written) = (pixels(read_height, read_width), pixels(height, width));
-        let (format, range) = (math.format(), (self.input, read_channels));
+        let (format, range) = (math.format(), (self.input, read_channels, self.goes_on));
         let input = match self.kernel {
             Kernel::MaxPool => operand(&mut builder, format, read, range, few),
             _ => operand(&mut builder, format, read, range, |builder| builder.value(2.0)),
         };
         let other = match self.kernel {
             Kernel::MaxPoolGradient => {
-                operand(&mut builder, format, written, (self.other, self.channels), few)
+                operand(&mut builder, format, written, (self.other, self.channels, self.goes_on), few)
             }
             _ => Operand::default(),
         };

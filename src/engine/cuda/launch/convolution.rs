@@ -80,6 +80,7 @@ pub fn fits(math: Math, p: &Convolution) -> bool {
         address.is_multiple_of(ALIGNMENT_BYTES)
             && (pixel.unsigned_abs() as u64 * bytes).is_multiple_of(ALIGNMENT_BYTES)
     };
+    let parts = p.parts.get(..p.part_count as usize).unwrap_or_default();
     let sources = || p.sources.iter().take(p.source_count as usize);
     let computed = padded(p.out_channels, block(p.out_channels));
     let part = |part: &Part| {
@@ -91,7 +92,8 @@ pub fn fits(math: Math, p: &Convolution) -> bool {
     };
     sources().all(|source| source.channels > 0 && aligned(source.address, source.pixel, value_bytes))
         && sources().map(|source| source.channels).sum::<i32>() == p.in_channels
-        && p.parts.iter().take(p.part_count as usize).all(part)
+        && parts.iter().all(part)
+        && parts.windows(2).all(|two| two[0].start + two[0].written <= two[1].start)
         && aligned(p.target, p.target_pixel, if p.target_f32 == 1 { 4 } else { value_bytes })
         && pixels(p) <= i32::MAX as u64
 }

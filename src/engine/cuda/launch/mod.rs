@@ -2,8 +2,11 @@
 
 use super::cases::AnyParams;
 
+pub mod convolution;
 pub mod elementwise;
 pub mod ends;
+pub mod gradient;
+pub mod measure;
 pub mod spatial;
 pub mod training;
 
@@ -22,9 +25,6 @@ pub struct Command {
     /// Multiply-adds by the definition of the operation.
     pub multiply_adds: u64,
 }
-pub mod gradient;
-pub mod measure;
-pub mod convolution;
 
 /// One start of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -195,3 +195,81 @@ fn every_value(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory with one image of x (6 x 7 pixels of 8 channels), weights and space for y.
+    fn prepared(stride: i32, groups: i32) -> (HostMemory, Convolution) {
+        let (height, width, channels) = (6, 7, 8);
+        let values: Vec<u8> = (0..4096u32)
+            .flat_map(|at| ((at.wrapping_mul(2_654_435_761) >> 16) as f32 / 65536.0 - 0.5).to_le_bytes())
+            .collect();
+        let mut p = Convolution {
+            weights: HostMemory::BASE + 4 * 1024,
+            target: HostMemory::BASE + 4 * 2048,
+            target_pixel: channels,
+            source_count: 1,
+            part_count: 1,
+            images: 1,
+            height: (height - 1) / stride + 1,
+            width: (width - 1) / stride + 1,
+            input_height: height,
+            input_width: width,
+            in_channels: channels,
+            out_channels: channels,
+            kernel: 3,
+            stride,
+            padding: 1,
+            groups,
+            ..Convolution::default()
+        };
+        p.sources[0] = Source { address: HostMemory::BASE, pixel: channels, channels };
+        p.parts[0].channels = channels;
+        p.parts[0].written = channels;
+        (HostMemory::of(values), p)
+    }
+
+    #[test]
+    fn a_value_is_the_sum_that_one_writes_down() {
+        let (mut memory, p) = prepared(2, 2);
+        let read = |memory: &HostMemory, at: u64, index: i32| {
+            f64::from(memory.value(Format::F32, at, index as u64).unwrap())
+        };
+        // Output channel 5 of pixel (1, 0): the second group's input channels, rows 1 to 3, columns 0 and 1 (column -1 is outside).
+        let mut expected = 0.0;
+        for c in 0..4 {
+            for (ky, kx) in [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1), (2, 2)] {
+                let weight = read(&memory, p.weights, ((5 * 4 + c) * 3 + ky) * 3 + kx);
+                expected += weight * read(&memory, p.sources[0].address, ((1 + ky) * 7 + kx - 1) * 8 + 4 + c);
+            }
+        }
+        direct(&mut memory, Math::F32, &p).unwrap();
+        assert_eq!(read(&memory, p.target, 4 * 8 + 5), f64::from(expected as f32));
+    }
+
+    #[test]
+    fn the_gradient_is_the_adjoint() {
+        for (stride, groups) in [(1, 1), (2, 1), (1, 4), (2, 2)] {
+            let (mut memory, p) = prepared(stride, groups);
+            let dot = |memory: &HostMemory, a: u64, b: u64, count: i32| -> f64 {
+                let read = |at, index| f64::from(memory.value(Format::F32, at, index).unwrap());
+                (0..count as u64).map(|index| read(a, index) * read(b, index)).sum()
+            };
+            // <conv(x), dy> = <x, gradient(dy)> for any dy.
+            let (dy, dx) = (HostMemory::BASE + 4 * 3000, HostMemory::BASE + 4 * 3500);
+            let mut back = p;
+            back.input_gradient = 1;
+            back.sources[0].address = dy;
+            back.target = dx;
+            (back.height, back.width, back.input_height, back.input_width) =
+                (p.input_height, p.input_width, p.height, p.width);
+            direct(&mut memory, Math::F32, &p).unwrap();
+            let forward = dot(&memory, p.target, dy, p.height * p.width * 8);
+            direct(&mut memory, Math::F32, &back).unwrap();
+            let backward = dot(&memory, HostMemory::BASE, dx, 6 * 7 * 8);
+            assert!((forward - backward).abs() < 1e-5 * forward.abs().max(1.0), "{forward} {backward}");
+        }
+    }
+}

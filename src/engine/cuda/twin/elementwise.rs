@@ -1,6 +1,7 @@
 //! Value by value.
 
-use crate::engine::cuda::params::{Elementwise, Operand, Part};
+use super::part::finished;
+use crate::engine::cuda::params::{Elementwise, Operand};
 use crate::engine::cuda::{Format, HostMemory, Math, Outside};
 
 /// `sum`: of all inputs; zero of none.
@@ -73,25 +74,4 @@ fn operand(
     channel: i32,
 ) -> Result<f64, Outside> {
     Ok(memory.value(format, from.address, pixel * from.pixel as u64 + channel as u64)?.into())
-}
-
-/// The last stage of one channel of one pixel: before, activation, after, mask.
-fn finished(
-    memory: &HostMemory,
-    format: Format,
-    part: &Part,
-    mut value: f64,
-    pixel: u64,
-    channel: i32,
-) -> Result<f64, Outside> {
-    let of = |from: &Operand, otherwise: f64| match from.address {
-        0 => Ok(otherwise),
-        _ => operand(memory, format, from, pixel, channel),
-    };
-    value += of(&part.before, 0.0)?;
-    if part.activation != 0 {
-        value *= if value > 0.0 { 1.0 } else { f64::from(part.slope) };
-    }
-    value += of(&part.after, 0.0)?;
-    Ok(if of(&part.mask, 1.0)? > 0.0 { value } else { value * f64::from(part.mask_slope) })
 }
