@@ -11,8 +11,8 @@ const WARP: u32 = 32;
 const MAX_WARPS: u32 = 8;
 /// Warps on a multiprocessor: two full blocks, with 128 registers a thread.
 const RESIDENT_WARPS: u32 = 16;
-/// The most dynamic shared memory of a block: what needs no permission, and lets two blocks run on a multiprocessor of any architecture from 8.0 on.
-const MAX_SHARED_BYTES: u32 = 48 * 1024;
+/// The most dynamic shared memory of a block: with the few bytes that the kernels have besides, what needs no permission, and lets two blocks run on a multiprocessor of any architecture from 8.0 on.
+const MAX_SHARED_BYTES: u32 = 48 * 1024 - 64;
 /// Width of a strip in pixels.
 const STRIP: u32 = 16;
 /// Of a slab of channels: 32 bytes of each pixel, and a gap behind the last.
@@ -40,8 +40,8 @@ struct Tile {
     slabs: (u32, u32),
     /// Rows of a step, of dy and of x.
     rows: (u32, u32),
-    /// Pixels in a row of x.
-    x_width: u32,
+    /// From one row of x to the next in shared memory, in pixels.
+    x_pitch: u32,
 }
 
 impl Tile {
@@ -54,20 +54,24 @@ impl Tile {
             Math::Bf16 => (2, 1, if large { 6 } else { 3 }, 0),
             Math::F16 => return None,
         };
-        let x_width = if large { STRIP + 2 } else { STRIP };
-        Some(Self { slab_octets, slabs: (out_slabs, in_slabs), rows: (rows, rows + more_rows), x_width })
+        let x_pitch = match (large, slab_octets) {
+            (true, 2) => STRIP + 8,
+            (true, _) => STRIP + 2,
+            (false, _) => STRIP,
+        };
+        Some(Self { slab_octets, slabs: (out_slabs, in_slabs), rows: (rows, rows + more_rows), x_pitch })
     }
 
     /// Bytes of a slab of dy and of one of x in a step, without the gap.
     fn slab_bytes(&self) -> (u32, u32) {
-        (self.rows.0 * STRIP * SLAB_BYTES, self.rows.1 * self.x_width * SLAB_BYTES)
+        (self.rows.0 * STRIP * SLAB_BYTES, self.rows.1 * self.x_pitch * SLAB_BYTES)
     }
 
     /// Dynamic shared memory: two steps, later a warp's sums of 16 × 8 channels.
     fn shared_bytes(&self, kernel: u32, warps: (u32, u32)) -> u32 {
         let (dy, x) = self.slab_bytes();
         let step = warps.0 * self.slabs.0 * (dy + SLAB_BYTES) + warps.1 * self.slabs.1 * (x + SLAB_BYTES);
-        let sums = warps.0 * warps.1 * 16 * (8 * kernel * kernel + 1) * size_of::<f32>() as u32;
+        let sums = warps.0 * warps.1 * 16 * (8 * kernel * kernel + 4) * size_of::<f32>() as u32;
         (2 * step).max(sums)
     }
 }
