@@ -12,6 +12,15 @@
 #define MAX_THREADS 256
 #define MIN_BLOCKS 2
 
+// Writes 16 rows of `count` vectors each, of the outputs of two octets.
+template <typename Vector>
+__device__ __forceinline__ void write_rows(float* to, u64 to_pitch, const Octet& low, const Octet& high, int count, const float* from, int pitch, int lane) {
+    for (int i = lane; i < 16 * count; i += WARP) {
+        const int row = i / count, column = i - row * count, valid = row < 8 ? low.valid : high.valid, channel = row < 8 ? low.channel : high.channel;
+        if (row % 8 < valid) ((Vector*)(to + (channel + row % 8) * to_pitch))[column] = ((const Vector*)(from + row * pitch))[column];
+    }
+}
+
 // Blocks are (32 * warps along outputs) x (warps along inputs) threads, the grid is blocks of inputs x blocks of outputs x parts.
 template <int KERNEL> __device__ __forceinline__ void sum_part(const WeightGradient& p) {
     extern __shared__ __align__(16) char memory[];
@@ -57,7 +66,7 @@ template <int KERNEL> __device__ __forceinline__ void sum_part(const WeightGradi
     }
 
     // Through shared memory, because the taps of neighbouring inputs follow each other in a weight, but not in the lanes.
-    constexpr int row_values = 8 * taps, pitch = row_values + 4;
+    constexpr int pitch = 8 * taps + 4;
     float* scratch = (float*)memory + (in_warp * out_warps + out_warp) * 16 * pitch;
     const u64 out_channels = p.out_channels, in_channels = p.in_channels;
     float* target = (float*)p.sums + blockIdx.z * out_channels * in_channels * taps;
@@ -71,19 +80,11 @@ template <int KERNEL> __device__ __forceinline__ void sum_part(const WeightGradi
             __syncwarp();
             const Octet in = octet_of(p.inputs, p.input_count, first_in + octet);
             // Where rows of the weight begin at multiples of 4, in vectors.
-            const bool vectors = in.valid == 8 && p.in_channels % 4 == 0;
-            const int step = vectors ? 4 : 1, count = vectors ? 2 * taps : in.valid * taps;
-            for (int i = lane; i < 16 * count; i += WARP) {
-                const int row = i / count, column = (i - row * count) * step;
-                const int valid = row < 8 ? low.valid : high.valid, channel = row < 8 ? low.channel : high.channel;
-                if (row % 8 >= valid) continue;
-                float* const to = target + ((channel + row % 8) * in_channels + in.channel) * taps + column;
-                const float* const from = scratch + row * pitch + column;
-                if (vectors)
-                    *(float4*)to = *(const float4*)from;
-                else
-                    *to = *from;
-            }
+            float* const to = target + in.channel * taps;
+            if (in.valid == 8 && p.in_channels % 4 == 0)
+                write_rows<float4>(to, in_channels * taps, low, high, 2 * taps, scratch, pitch, lane);
+            else
+                write_rows<float>(to, in_channels * taps, low, high, in.valid * taps, scratch, pitch, lane);
             __syncwarp();
         }
     }

@@ -13,6 +13,8 @@ const MAX_WARPS: u32 = 8;
 const RESIDENT_WARPS: u32 = 16;
 /// The most dynamic shared memory of a block: with the few bytes that the kernels have besides, what needs no permission, and lets two blocks run on a multiprocessor of any architecture from 8.0 on.
 const MAX_SHARED_BYTES: u32 = 48 * 1024 - 64;
+/// What sums are written in where weights allow it.
+const VECTOR_BYTES: u64 = 16;
 /// Width of a strip in pixels.
 const STRIP: u32 = 16;
 /// Of a slab of channels: 32 bytes of each pixel, and a gap behind the last.
@@ -124,6 +126,7 @@ pub fn fits(p: &WeightGradient, math: Math) -> bool {
         && (p.height, p.width) == (p.input_height, p.input_width)
         && aligned(&p.inputs, p.input_count)
         && aligned(&p.gradients, p.gradient_count)
+        && p.sums % VECTOR_BYTES == 0
         && rows(p) <= i32::MAX as u64
 }
 
