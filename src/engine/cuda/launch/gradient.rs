@@ -11,17 +11,22 @@ const WARP: u32 = 32;
 const MAX_WARPS: u32 = 8;
 /// Warps on a multiprocessor: two full blocks, with 128 registers a thread.
 const RESIDENT_WARPS: u32 = 16;
-/// The most dynamic shared memory of a block: with the few bytes that the kernels have besides, what needs no permission, and lets two blocks run on a multiprocessor of any architecture from 8.0 on.
+/// The most dynamic shared memory of a block: with the few bytes that the kernels have besides, what needs no permission, and lets two blocks run on a
+/// multiprocessor of any architecture from 8.0 on.
 const MAX_SHARED_BYTES: u32 = 48 * 1024 - 64;
 /// What sums are written in where weights allow it.
 const VECTOR_BYTES: u64 = 16;
 /// Width of a strip in pixels.
 const STRIP: u32 = 16;
+/// Rows that a step has at most: within a step, kernels count values in 32 bits.
+const STEP_ROWS: i64 = 8;
 /// Of a slab of channels: 32 bytes of each pixel, and a gap behind the last.
 const SLAB_BYTES: u32 = 32;
-/// The most memory for the sums of all parts: two blocks with 64 × 64 × 9 sums in registers on each of 148 multiprocessors write 22 MB, which second-level caches of 40 MB and more hold.
+/// The most memory for the sums of all parts: two blocks with 64 × 64 × 9 sums in registers on each of 148 multiprocessors write 22 MB, which second-level
+/// caches of 40 MB and more hold.
 const MAX_SUMS_BYTES: u64 = 24 << 20;
-/// Rows of a strip in a part: at least as many as make the writing of sums small beside the products, at most as many as keep one f32 sum from growing over more than 16,384 pixels.
+/// Rows of a strip in a part: at least as many as make the writing of sums small beside the products, at most as many as keep one f32 sum from growing
+/// over more than 16,384 pixels.
 const PART_ROWS: (u64, u64) = (16, 1024);
 /// Pixels of a part of the direct kernel: for the same reasons.
 const PART_PIXELS: (u64, u64) = (64, 16_384);
@@ -87,7 +92,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// Of all shapes whose blocks are small enough the one that copies the fewest bytes into shared memory; then the one with the fewest warps that have nothing to do.
+    /// Of all shapes whose blocks are small enough the one that copies the fewest bytes into shared memory; then the one with the fewest warps that have
+    /// nothing to do.
     fn of(p: &WeightGradient, math: Math) -> Option<Self> {
         let tile = Tile::of(math, p.kernel)?;
         let out_tiles = octets(&p.gradients, p.gradient_count).div_ceil(tile.slabs.0 * tile.slab_octets);
@@ -111,12 +117,17 @@ impl Shape {
     }
 }
 
-/// Whether `weight_gradient_3` or `weight_gradient_1` can do it: stride 1, no groups, a kernel of 3 or 1 with an output as large as the input, and every range of channels at a multiple
+/// Whether `weight_gradient_3` or `weight_gradient_1` can do it: stride 1, no groups, a kernel of 3 or 1 with an output as large as the input, and every
+/// range of channels at a multiple
 /// of 8. What is behind a range's last channel may be anything that can be read.
 pub fn fits(p: &WeightGradient, math: Math) -> bool {
     let aligned = |sources: &[Source], count: i32| {
         let mut sources = sources.iter().take(count.max(0).unsigned_abs() as usize);
-        sources.all(|one| one.pixel % 8 == 0 && one.address % (8 * math.format().bytes() as u64) == 0)
+        sources.all(|one| {
+            one.pixel % 8 == 0
+                && one.address.is_multiple_of(8 * math.format().bytes() as u64)
+                && i64::from(one.pixel) * i64::from(p.width) * STEP_ROWS <= i64::from(i32::MAX)
+        })
     };
     math != Math::F16
         && p.stride == 1
@@ -126,11 +137,12 @@ pub fn fits(p: &WeightGradient, math: Math) -> bool {
         && (p.height, p.width) == (p.input_height, p.input_width)
         && aligned(&p.inputs, p.input_count)
         && aligned(&p.gradients, p.gradient_count)
-        && p.sums % VECTOR_BYTES == 0
+        && p.sums.is_multiple_of(VECTOR_BYTES)
         && rows(p) <= i32::MAX as u64
 }
 
-/// Into how many parts the pixels are divided, so that each of `multiprocessors` has two full blocks, or as many warps. `p.splits` is not read. None where there are no such kernels: f16.
+/// Into how many parts the pixels are divided, so that each of `multiprocessors` has two full blocks, or as many warps. `p.splits` is not read. None where
+/// there are no such kernels: f16.
 pub fn splits(p: &WeightGradient, math: Math, multiprocessors: u32) -> Option<i32> {
     if math == Math::F16 {
         return None;

@@ -17,8 +17,10 @@ struct Pixel {
     x: usize,
 }
 
-/// Kernels `weight_gradient_3` and `weight_gradient_1`. Images are cut into strips, 16 pixels wide and as high as the image; the rows of all strips, from top to bottom, strip by
-/// strip, image by image, are divided among the parts: part s of S has rows `n * s / S` to `n * (s + 1) / S` of n. Factors are rounded as `math` says, but for the sums of dy.
+/// Kernels `weight_gradient_3` and `weight_gradient_1`. Images are cut into strips, 16 pixels wide and as high as the image; the rows of all strips, from
+/// top to bottom, strip by
+/// strip, image by image, are divided among the parts: part s of S has rows `n * s / S` to `n * (s + 1) / S` of n. Factors are rounded as `math` says, but
+/// for the sums of dy.
 ///
 /// # Errors
 /// [`Outside`]
@@ -37,7 +39,8 @@ pub fn weight_gradient(memory: &mut HostMemory, math: Math, p: &WeightGradient) 
     })
 }
 
-/// Kernel `weight_gradient_direct`. The pixels of dy, row by row, image by image, are divided among the parts: part s of S has pixels `n * s / S` to `n * (s + 1) / S` of n.
+/// Kernel `weight_gradient_direct`. The pixels of dy, row by row, image by image, are divided among the parts: part s of S has pixels `n * s / S` to `n *
+/// (s + 1) / S` of n.
 /// Factors are what is stored, also where `math` is TF32.
 ///
 /// # Errors
