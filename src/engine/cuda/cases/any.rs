@@ -2,7 +2,7 @@
 
 use super::rebase::{Addresses, moved};
 use crate::engine::cuda::host::{HostMemory, Outside};
-use crate::engine::cuda::twin::gradient;
+use crate::engine::cuda::twin::{convolution, gradient};
 use crate::engine::cuda::{Math, params};
 
 /// What a twin could not do.
@@ -77,6 +77,12 @@ impl AnyParams {
         memory: &mut HostMemory,
     ) -> Result<(), TwinFailure> {
         match (self, kernel) {
+            (Self::Convolution(p), "convolution_n16") => convolution::packed(memory, math, p, 16)?,
+            (Self::Convolution(p), "convolution_n32") => convolution::packed(memory, math, p, 32)?,
+            (Self::Convolution(p), "convolution_n48") => convolution::packed(memory, math, p, 48)?,
+            (Self::Convolution(p), "convolution_n64") => convolution::packed(memory, math, p, 64)?,
+            (Self::Convolution(p), "convolution_direct") => convolution::direct(memory, math, p)?,
+            (Self::Pack(p), "pack_weights") => convolution::pack(memory, math, p)?,
             (Self::WeightGradient(p), "weight_gradient_3" | "weight_gradient_1") => {
                 gradient::weight_gradient(memory, math, p)?;
             }

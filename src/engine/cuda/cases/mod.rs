@@ -6,6 +6,7 @@
 mod any;
 mod build;
 mod compare;
+pub mod convolution;
 pub mod gradient;
 mod rebase;
 

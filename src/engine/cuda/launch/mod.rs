@@ -1,5 +1,6 @@
 //! How kernels are started: from what a kernel is told to its grid. Pure functions, no driver.
 
+pub mod convolution;
 pub mod gradient;
 pub mod measure;
 

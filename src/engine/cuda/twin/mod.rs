@@ -1,3 +1,6 @@
 //! The plain twins of the kernels: the simplest loops that are obviously right, in f64 over the stored values. They say what each kernel does, and cases are judged by them.
 
+pub mod convolution;
 pub mod gradient;
+mod part;
+mod round;
