@@ -13,7 +13,8 @@ const MATHS: [Math; 3] = [Math::F32, Math::Tf32, Math::Bf16];
 /// Magnitude of dy; that of x is 1. They differ because they do in training, where a gradient in place of a value would not be noticed otherwise.
 const GRADIENT_SCALE: f32 = 0.01;
 
-/// What tensor cores may be off by more than a case says. Their additions cut off what does not fit, so each of up to 30 instructions in a row can lose a unit in the last place,
+/// What tensor cores may be off by more than a case says. Their additions cut off what does not fit, so each of up to 30 instructions in a row can lose a
+/// unit in the last place,
 /// 2⁻²³, of a sum that may have been larger than it ends up (Fasi, Higham, Mikaitis, Pranesh: Numerical behavior of NVIDIA tensor cores, 2021).
 const TENSOR_CORE_LOSS: f64 = 1e-5;
 

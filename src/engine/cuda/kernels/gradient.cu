@@ -12,6 +12,15 @@
 #define MAX_THREADS 256
 #define MIN_BLOCKS 2
 
+// Writes 16 rows of `count` vectors each, of the outputs of two octets.
+template <typename Vector>
+__device__ __forceinline__ void write_rows(float* to, u64 to_pitch, const Octet& low, const Octet& high, int count, const float* from, int pitch, int lane) {
+    for (int i = lane; i < 16 * count; i += WARP) {
+        const int row = i / count, column = i - row * count, valid = row < 8 ? low.valid : high.valid, channel = row < 8 ? low.channel : high.channel;
+        if (row % 8 < valid) ((Vector*)(to + (channel + row % 8) * to_pitch))[column] = ((const Vector*)(from + row * pitch))[column];
+    }
+}
+
 // Blocks are (32 * warps along outputs) x (warps along inputs) threads, the grid is blocks of inputs x blocks of outputs x parts.
 template <int KERNEL> __device__ __forceinline__ void sum_part(const WeightGradient& p) {
     extern __shared__ __align__(16) char memory[];
@@ -19,40 +28,45 @@ template <int KERNEL> __device__ __forceinline__ void sum_part(const WeightGradi
     using S = Sums<KERNEL>;
     constexpr int taps = KERNEL * KERNEL;
     const int out_warps = blockDim.x / WARP, in_warps = blockDim.y, out_warp = threadIdx.x / WARP, in_warp = threadIdx.y, lane = threadIdx.x % WARP;
-    const int thread = threadIdx.y * blockDim.x + threadIdx.x, threads = blockDim.x * blockDim.y;
+    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
     const int out_slabs = out_warps * OUT_SLABS, in_slabs = in_warps * T::in_slabs;
     const u32 dy_bytes = out_slabs * T::dy_slab, stage_bytes = dy_bytes + in_slabs * T::x_slab;
     const u32 base = (u32)__cvta_generic_to_shared(memory);
 
-    const Copier dy(p.gradients, p.gradient_count, blockIdx.y * out_slabs, out_slabs, T::dy_slab, thread, threads);
-    const Copier x(p.inputs, p.input_count, blockIdx.x * in_slabs, in_slabs, T::x_slab, thread, threads);
+    const Copier dy(p.gradients, p.gradient_count, blockIdx.y * out_slabs, out_slabs, T::dy_slab, thread);
+    const Copier x(p.inputs, p.input_count, blockIdx.x * in_slabs, in_slabs, T::x_slab, thread);
     const bool with_bias = p.bias_sums && blockIdx.x == 0 && in_warp == 0;
     const u32 my_dy = out_warp * OUT_SLABS * T::dy_slab, my_x = dy_bytes + in_warp * T::in_slabs * T::x_slab;
 
     // One step is copied while the one before is multiplied.
     S sums;
-    Walk walk(p, blockIdx.z);
-    u32 stage = base, other = base + stage_bytes;
-    if (walk.length) stage_step<KERNEL>(p, walk, dy, stage, x, stage + dy_bytes);
-    asm volatile("cp.async.commit_group;" ::: "memory");
-    while (walk.length) {
-        const int rows = walk.rows<KERNEL>();
-        const bool first = walk.row == 0;
-        walk.advance<KERNEL>(p);
-        if (walk.length) stage_step<KERNEL>(p, walk, dy, other, x, other + dy_bytes);
+    __shared__ Walk walk;
+    if (thread == 0) walk.begin(p, blockIdx.z);
+    __syncthreads();
+    u32 copied = base, multiplied = base + stage_bytes;
+    int rows = 0; // of the step that is multiplied; there is none in the first round
+    bool first = false;
+    for (;;) {
+        const int next_rows = walk.rows<KERNEL>();
+        const bool next_first = walk.row == 0;
+        if (next_rows) stage_step<KERNEL>(p, walk, next_rows, dy, copied, x, copied + dy_bytes);
         asm volatile("cp.async.commit_group;" ::: "memory");
         asm volatile("cp.async.wait_group 1;" ::: "memory");
         __syncthreads();
+        if (thread == 0) walk.advance<KERNEL>(p);
         if (first) sums.forget();
-        sums.add(stage + my_dy, stage + my_x, rows, with_bias, lane);
+        sums.add(multiplied + my_dy, multiplied + my_x, rows, with_bias, lane);
         __syncthreads();
-        const u32 swap = stage;
-        stage = other;
-        other = swap;
+        if (!next_rows) break;
+        rows = next_rows;
+        first = next_first;
+        const u32 swap = copied;
+        copied = multiplied;
+        multiplied = swap;
     }
 
     // Through shared memory, because the taps of neighbouring inputs follow each other in a weight, but not in the lanes.
-    constexpr int pitch = 8 * taps + 1;
+    constexpr int pitch = 8 * taps + 4;
     float* scratch = (float*)memory + (in_warp * out_warps + out_warp) * 16 * pitch;
     const u64 out_channels = p.out_channels, in_channels = p.in_channels;
     float* target = (float*)p.sums + blockIdx.z * out_channels * in_channels * taps;
@@ -65,11 +79,12 @@ template <int KERNEL> __device__ __forceinline__ void sum_part(const WeightGradi
             sums.put(scratch, pitch, pair, octet, lane);
             __syncwarp();
             const Octet in = octet_of(p.inputs, p.input_count, first_in + octet);
-            for (int i = lane; i < 16 * 8 * taps; i += WARP) {
-                const int row = i / (8 * taps), column = i % (8 * taps);
-                const int valid = row < 8 ? low.valid : high.valid, channel = row < 8 ? low.channel : high.channel;
-                if (row % 8 < valid && column < in.valid * taps) target[((channel + row % 8) * in_channels + in.channel) * taps + column] = scratch[row * pitch + column];
-            }
+            // Where rows of the weight begin at multiples of 4, in vectors.
+            float* const to = target + in.channel * taps;
+            if (in.valid == 8 && p.in_channels % 4 == 0)
+                write_rows<float4>(to, in_channels * taps, low, high, 2 * taps, scratch, pitch, lane);
+            else
+                write_rows<float>(to, in_channels * taps, low, high, in.valid * taps, scratch, pitch, lane);
             __syncwarp();
         }
     }

@@ -43,8 +43,10 @@ template <int KERNEL> struct Tile {
     static constexpr int more_rows = KERNEL == 3 ? 2 : 0;
 #endif
     static constexpr int x_width = STRIP + KERNEL - 1;
+    // From one row of x to the next, in pixels. A multiple of 8 where halves change places: then they do so in every row alike.
+    static constexpr int x_pitch = SLAB_OCTETS == 2 ? (x_width + 7) / 8 * 8 : x_width;
     static constexpr u32 dy_slab = rows * STRIP * SLAB_BYTES + SLAB_GAP_BYTES;
-    static constexpr u32 x_slab = (rows + more_rows) * x_width * SLAB_BYTES + SLAB_GAP_BYTES;
+    static constexpr u32 x_slab = (rows + more_rows) * x_pitch * SLAB_BYTES + SLAB_GAP_BYTES;
 };
 
 // 8 channels of a concatenation in which each source begins at a multiple of 8.
@@ -74,7 +76,7 @@ __device__ __forceinline__ Octet octet_of(const Source (&sources)[MAX_SOURCES], 
     return found;
 }
 
-// Where a part of the rows is read.
+// Where a part of the rows is read. It lies in shared memory, where one thread takes it on, because registers are scarce.
 struct Walk {
     int next;   // the first row after the run
     int end;    // of the part
@@ -85,79 +87,84 @@ struct Walk {
     int row;    // of the run, at which the step begins
 
     __device__ __forceinline__ void begin_run(const WeightGradient& p) {
+        row = length = 0;
+        if (next >= end) return;
         const int strips = (p.width + STRIP - 1) / STRIP, strip = next / p.height;
         image = strip / strips;
         column = (strip - image * strips) * STRIP;
         y = next - strip * p.height;
         length = min(p.height - y, end - next);
         next += length;
-        row = 0;
     }
 
-    __device__ __forceinline__ Walk(const WeightGradient& p, int part) {
+    __device__ __forceinline__ void begin(const WeightGradient& p, int part) {
         const u64 rows = (u64)p.images * ((p.width + STRIP - 1) / STRIP) * p.height;
         next = (int)(rows * part / p.splits);
         end = (int)(rows * (part + 1) / p.splits);
-        length = 0;
-        if (next < end) begin_run(p);
+        begin_run(p);
     }
 
     template <int KERNEL> __device__ __forceinline__ void advance(const WeightGradient& p) {
         row += Tile<KERNEL>::rows;
-        if (row < length + Tile<KERNEL>::tail) return;
-        length = 0;
-        if (next < end) begin_run(p);
+        if (row >= length + Tile<KERNEL>::tail) begin_run(p);
     }
 
-    // Rows of the step.
-    template <int KERNEL> __device__ __forceinline__ int rows() const { return min(Tile<KERNEL>::rows, length + Tile<KERNEL>::tail - row); }
+    // Rows of the step; 0 behind the last.
+    template <int KERNEL> __device__ __forceinline__ int rows() const { return length ? min(Tile<KERNEL>::rows, length + Tile<KERNEL>::tail - row) : 0; }
 };
 
-// What one thread copies: 16 bytes of every `stride`th pixel.
+// What one thread copies: 16 bytes of every `stride`th pixel of a step.
 struct Copier {
-    const Value* from;
+    const Value* from; // at pixel (0, 0) of the first image; 0 where there are no such channels
     int pixel;
-    u32 to;    // place of pixel 0 in a stage
-    int half;  // of the slab
+    u32 to;            // place of the step's pixel 0
     int first;
-    int stride;
 
-    __device__ __forceinline__ Copier(const Source (&sources)[MAX_SOURCES], int count, int first_slab, int slabs, u32 slab_bytes, int thread, int threads) {
-        const int pieces = slabs * (SLAB_BYTES / PIECE_BYTES), piece = thread % pieces;
+    __device__ __forceinline__ Copier(const Source (&sources)[MAX_SOURCES], int count, int first_slab, int slabs, u32 slab_bytes, int thread) {
+        const int pieces = slabs * (SLAB_BYTES / PIECE_BYTES), piece = thread % pieces, half = piece % 2;
         first = thread / pieces;
-        stride = threads / pieces;
-        half = piece % 2;
-        to = piece / 2 * slab_bytes;
-        const int octets = 16 / sizeof(Value) == 8 ? 2 * first_slab + piece : first_slab + piece / 2;
-        const Octet octet = octet_of(sources, count, octets);
+        to = piece / 2 * slab_bytes + half * PIECE_BYTES;
+        const Octet octet = octet_of(sources, count, SLAB_OCTETS == 2 ? 2 * first_slab + piece : first_slab + piece / 2);
         pixel = octet.pixel;
         from = octet.from ? octet.from + (SLAB_OCTETS == 1 ? half * 4 : 0) : 0;
     }
 
-    // Copies the pixel at (y, x) of an image of the given size to place `at`; zeros where it is outside, or where there are no channels.
-    __device__ __forceinline__ void copy(u32 stage, int at, bool inside, u64 image, int height, int width, int y, int x, const void* somewhere) const {
-        inside = inside && from;
-        const void* source = inside ? (const void*)(from + ((image * height + y) * width + x) * pixel) : somewhere;
-        const int turned = SLAB_OCTETS == 2 ? half ^ (at >> 2 & 1) : half;
-        const u32 target = stage + to + at * SLAB_BYTES + turned * PIECE_BYTES;
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(source), "r"(inside ? 16 : 0) : "memory");
+    // Copies `rows` rows of `WIDTH` pixels, which lie `PITCH` pixels apart in shared memory. The first pixel is (y, x) of the image; what is outside of the
+    // image's columns, above its first row or from row `bottom` on becomes zero.
+    template <int WIDTH, int PITCH>
+    __device__ __forceinline__ void copy(u32 stage, int stride, int rows, u64 image_row, int y, int x, int bottom, int width) const {
+        const Value* const corner = from + ((long long)(image_row + y) * width + x) * pixel;
+        const u32 height = from ? bottom : 0;
+        // Registers are scarce while products are added: what follows from the thread's first pixel is to be computed here, again for every step.
+        int start = first;
+        asm volatile("" : "+r"(start));
+        int row = start / WIDTH, column = start % WIDTH;
+        while (row < rows) {
+            const bool inside = (u32)(y + row) < height && (u32)(x + column) < (u32)width;
+            const int at = row * PITCH + column;
+            // The turn of the halves.
+            const u32 target = stage + to + at * SLAB_BYTES ^ (SLAB_OCTETS == 2 ? at * (PIECE_BYTES / 4) & PIECE_BYTES : 0);
+            // An address outside is not read.
+            asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(target), "l"(corner + (row * width + column) * pixel), "r"(inside ? 16 : 0) : "memory");
+            row += stride / WIDTH;
+            column += stride % WIDTH;
+            if (column >= WIDTH) {
+                column -= WIDTH;
+                ++row;
+            }
+        }
     }
 };
 
 // Begins to copy a step.
 template <int KERNEL>
-__device__ __forceinline__ void stage_step(const WeightGradient& p, const Walk& walk, const Copier& dy, u32 dy_stage, const Copier& x, u32 x_stage) {
-    const int rows = walk.rows<KERNEL>();
-    // An address that may be read, for copies of nothing.
-    const void* somewhere = (const void*)p.gradients[0].address;
-    for (int at = dy.first; at < rows * STRIP; at += dy.stride) {
-        const int row = walk.row + at / STRIP, column = walk.column + at % STRIP;
-        dy.copy(dy_stage, at, row < walk.length && column < p.width, walk.image, p.height, p.width, walk.y + row, column, somewhere);
-    }
-    constexpr int width = Tile<KERNEL>::x_width, reach = KERNEL / 2;
-    for (int at = x.first; at < (rows + Tile<KERNEL>::more_rows) * width; at += x.stride) {
-        const int y = walk.y + walk.row + at / width - reach, column = walk.column + at % width - reach;
-        const bool inside = (u32)y < (u32)p.height && (u32)column < (u32)p.width;
-        x.copy(x_stage, at, inside, walk.image, p.height, p.width, y, column, somewhere);
-    }
+__device__ __forceinline__ void stage_step(const WeightGradient& p, const Walk& walk, int rows, const Copier& dy, u32 dy_stage, const Copier& x, u32 x_stage) {
+    using T = Tile<KERNEL>;
+    constexpr int reach = KERNEL / 2;
+    const int y = walk.y + walk.row;
+    const u64 image_row = (u64)walk.image * p.height;
+    // As many threads as there are pieces of a pixel take one pixel each.
+    const int dy_stride = blockDim.y * (32 / 2) / OUT_SLABS, x_stride = blockDim.x / (2 * T::in_slabs);
+    dy.copy<STRIP, STRIP>(dy_stage, dy_stride, rows, image_row, y, walk.column, walk.y + walk.length, p.width);
+    x.copy<T::x_width, T::x_pitch>(x_stage, x_stride, rows + T::more_rows, image_row, y - reach, walk.column - reach, p.height, p.width);
 }

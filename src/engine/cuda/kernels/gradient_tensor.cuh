@@ -23,14 +23,14 @@ __device__ __forceinline__ void load_transposed(u32& a, u32& b, u32& c, u32& d, 
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(a), "=r"(b), "=r"(c), "=r"(d) : "r"(from) : "memory");
 }
 
-__device__ __forceinline__ void load(Left& to, u32 slab, u32, int pixel, int lane) {
+__device__ __forceinline__ void load(Left& to, u32 slab, u32, int row, int lane) {
     u32(&a)[4] = to.at[0];
-    load_transposed(a[0], a[1], a[2], a[3], half_of(slab, pixel + lane % 8 + lane / 16 * 8, lane / 8 % 2));
+    load_transposed(a[0], a[1], a[2], a[3], half_of(slab + row * STRIP * SLAB_BYTES, lane % 8 + lane / 16 * 8, lane / 8 % 2));
 }
 
-__device__ __forceinline__ void load(Right& to, u32 slab, int pixel, int lane) {
+template <int PITCH> __device__ __forceinline__ void load(Right& to, u32 slab, int row, int column, int lane) {
     u32(&b)[N_TILES][2] = to.at[0];
-    load_transposed(b[0][0], b[0][1], b[1][0], b[1][1], half_of(slab, pixel + lane % 16, lane / 16));
+    load_transposed(b[0][0], b[0][1], b[1][0], b[1][1], half_of(slab + row * PITCH * SLAB_BYTES, column + lane % 16, lane / 16));
 }
 
 __device__ __forceinline__ float sum_of_pair(u32 pair) { return __uint_as_float(pair << 16) + __uint_as_float(pair & 0xffff0000u); }
@@ -62,19 +62,19 @@ __device__ __forceinline__ u32 rounded(u32 value) {
     return narrow;
 }
 
-__device__ __forceinline__ void load(Left& to, u32 slab, u32 slab_bytes, int pixel, int lane) {
+__device__ __forceinline__ void load(Left& to, u32 slab, u32 slab_bytes, int row, int lane) {
 #pragma unroll
     for (int step = 0; step < K_STEPS; ++step)
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-            to.at[step][i] = load_word(slab + i % 2 * slab_bytes + (pixel + step * 8 + lane % 4 + i / 2 * 4) * SLAB_BYTES + lane / 4 * 4);
+            to.at[step][i] = load_word(slab + i % 2 * slab_bytes + (row * STRIP + step * 8 + lane % 4 + i / 2 * 4) * SLAB_BYTES + lane / 4 * 4);
 }
 
-__device__ __forceinline__ void load(Right& to, u32 slab, int pixel, int lane) {
+template <int PITCH> __device__ __forceinline__ void load(Right& to, u32 slab, int row, int column, int lane) {
 #pragma unroll
     for (int step = 0; step < K_STEPS; ++step)
 #pragma unroll
-        for (int i = 0; i < 2; ++i) to.at[step][0][i] = rounded(load_word(slab + (pixel + step * 8 + lane % 4 + i * 4) * SLAB_BYTES + lane / 4 * 4));
+        for (int i = 0; i < 2; ++i) to.at[step][0][i] = rounded(load_word(slab + (row * PITCH + column + step * 8 + lane % 4 + i * 4) * SLAB_BYTES + lane / 4 * 4));
 }
 
 __device__ __forceinline__ void add_values(float (&sums)[2], const Left& a) {
@@ -134,7 +134,7 @@ template <int KERNEL> struct Sums {
         for (int row = 0; row < count; ++row) {
 #pragma unroll
             for (int age = KERNEL - 1; age > 0; --age) rows[age] = rows[age - 1];
-            load(rows[0], dy, Tile<KERNEL>::dy_slab, row * STRIP, lane);
+            load(rows[0], dy, Tile<KERNEL>::dy_slab, row, lane);
             if (with_bias) add_values(bias, rows[0]);
             round_factors(rows[0]);
 #pragma unroll
@@ -142,7 +142,7 @@ template <int KERNEL> struct Sums {
 #pragma unroll
                 for (int kx = 0; kx < KERNEL; ++kx) {
                     Right b;
-                    load(b, x + slab * Tile<KERNEL>::x_slab, row * Tile<KERNEL>::x_width + kx, lane);
+                    load<Tile<KERNEL>::x_pitch>(b, x + slab * Tile<KERNEL>::x_slab, row, kx, lane);
 #pragma unroll
                     for (int ky = 0; ky < KERNEL; ++ky)
 #pragma unroll

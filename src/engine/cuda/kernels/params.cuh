@@ -93,7 +93,7 @@ struct Pack {
     int unused;
 };
 
-// The sums of a weight's and a bias' gradient over a part of the pixels: kernels `weight_gradient` and `weight_gradient_direct`.
+// The sums of a weight's and a bias' gradient over a part of the pixels: kernels `weight_gradient_*` and `weight_gradient_direct`.
 struct WeightGradient {
     Source inputs[MAX_SOURCES];    // x
     Source gradients[MAX_SOURCES]; // dy

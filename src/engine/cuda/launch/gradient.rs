@@ -11,15 +11,22 @@ const WARP: u32 = 32;
 const MAX_WARPS: u32 = 8;
 /// Warps on a multiprocessor: two full blocks, with 128 registers a thread.
 const RESIDENT_WARPS: u32 = 16;
-/// The most dynamic shared memory of a block: what needs no permission, and lets two blocks run on a multiprocessor of any architecture from 8.0 on.
-const MAX_SHARED_BYTES: u32 = 48 * 1024;
+/// The most dynamic shared memory of a block: with the few bytes that the kernels have besides, what needs no permission, and lets two blocks run on a
+/// multiprocessor of any architecture from 8.0 on.
+const MAX_SHARED_BYTES: u32 = 48 * 1024 - 64;
+/// What sums are written in where weights allow it.
+const VECTOR_BYTES: u64 = 16;
 /// Width of a strip in pixels.
 const STRIP: u32 = 16;
+/// Rows that a step has at most: within a step, kernels count values in 32 bits.
+const STEP_ROWS: i64 = 8;
 /// Of a slab of channels: 32 bytes of each pixel, and a gap behind the last.
 const SLAB_BYTES: u32 = 32;
-/// The most memory for the sums of all parts: two blocks with 64 × 64 × 9 sums in registers on each of 148 multiprocessors write 22 MB, which second-level caches of 40 MB and more hold.
+/// The most memory for the sums of all parts: two blocks with 64 × 64 × 9 sums in registers on each of 148 multiprocessors write 22 MB, which second-level
+/// caches of 40 MB and more hold.
 const MAX_SUMS_BYTES: u64 = 24 << 20;
-/// Rows of a strip in a part: at least as many as make the writing of sums small beside the products, at most as many as keep one f32 sum from growing over more than 16,384 pixels.
+/// Rows of a strip in a part: at least as many as make the writing of sums small beside the products, at most as many as keep one f32 sum from growing
+/// over more than 16,384 pixels.
 const PART_ROWS: (u64, u64) = (16, 1024);
 /// Pixels of a part of the direct kernel: for the same reasons.
 const PART_PIXELS: (u64, u64) = (64, 16_384);
@@ -40,8 +47,8 @@ struct Tile {
     slabs: (u32, u32),
     /// Rows of a step, of dy and of x.
     rows: (u32, u32),
-    /// Pixels in a row of x.
-    x_width: u32,
+    /// From one row of x to the next in shared memory, in pixels.
+    x_pitch: u32,
 }
 
 impl Tile {
@@ -54,20 +61,24 @@ impl Tile {
             Math::Bf16 => (2, 1, if large { 6 } else { 3 }, 0),
             Math::F16 => return None,
         };
-        let x_width = if large { STRIP + 2 } else { STRIP };
-        Some(Self { slab_octets, slabs: (out_slabs, in_slabs), rows: (rows, rows + more_rows), x_width })
+        let x_pitch = match (large, slab_octets) {
+            (true, 2) => STRIP + 8,
+            (true, _) => STRIP + 2,
+            (false, _) => STRIP,
+        };
+        Some(Self { slab_octets, slabs: (out_slabs, in_slabs), rows: (rows, rows + more_rows), x_pitch })
     }
 
     /// Bytes of a slab of dy and of one of x in a step, without the gap.
     fn slab_bytes(&self) -> (u32, u32) {
-        (self.rows.0 * STRIP * SLAB_BYTES, self.rows.1 * self.x_width * SLAB_BYTES)
+        (self.rows.0 * STRIP * SLAB_BYTES, self.rows.1 * self.x_pitch * SLAB_BYTES)
     }
 
     /// Dynamic shared memory: two steps, later a warp's sums of 16 × 8 channels.
     fn shared_bytes(&self, kernel: u32, warps: (u32, u32)) -> u32 {
         let (dy, x) = self.slab_bytes();
         let step = warps.0 * self.slabs.0 * (dy + SLAB_BYTES) + warps.1 * self.slabs.1 * (x + SLAB_BYTES);
-        let sums = warps.0 * warps.1 * 16 * (8 * kernel * kernel + 1) * size_of::<f32>() as u32;
+        let sums = warps.0 * warps.1 * 16 * (8 * kernel * kernel + 4) * size_of::<f32>() as u32;
         (2 * step).max(sums)
     }
 }
@@ -81,7 +92,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// Of all shapes whose blocks are small enough the one that copies the fewest bytes into shared memory; then the one with the fewest warps that have nothing to do.
+    /// Of all shapes whose blocks are small enough the one that copies the fewest bytes into shared memory; then the one with the fewest warps that have
+    /// nothing to do.
     fn of(p: &WeightGradient, math: Math) -> Option<Self> {
         let tile = Tile::of(math, p.kernel)?;
         let out_tiles = octets(&p.gradients, p.gradient_count).div_ceil(tile.slabs.0 * tile.slab_octets);
@@ -105,12 +117,17 @@ impl Shape {
     }
 }
 
-/// Whether `weight_gradient_3` or `weight_gradient_1` can do it: stride 1, no groups, a kernel of 3 or 1 with an output as large as the input, and every range of channels at a multiple
+/// Whether `weight_gradient_3` or `weight_gradient_1` can do it: stride 1, no groups, a kernel of 3 or 1 with an output as large as the input, and every
+/// range of channels at a multiple
 /// of 8. What is behind a range's last channel may be anything that can be read.
 pub fn fits(p: &WeightGradient, math: Math) -> bool {
     let aligned = |sources: &[Source], count: i32| {
         let mut sources = sources.iter().take(count.max(0).unsigned_abs() as usize);
-        sources.all(|one| one.pixel % 8 == 0 && one.address % (8 * math.format().bytes() as u64) == 0)
+        sources.all(|one| {
+            one.pixel % 8 == 0
+                && one.address.is_multiple_of(8 * math.format().bytes() as u64)
+                && i64::from(one.pixel) * i64::from(p.width) * STEP_ROWS <= i64::from(i32::MAX)
+        })
     };
     math != Math::F16
         && p.stride == 1
@@ -120,10 +137,12 @@ pub fn fits(p: &WeightGradient, math: Math) -> bool {
         && (p.height, p.width) == (p.input_height, p.input_width)
         && aligned(&p.inputs, p.input_count)
         && aligned(&p.gradients, p.gradient_count)
+        && p.sums.is_multiple_of(VECTOR_BYTES)
         && rows(p) <= i32::MAX as u64
 }
 
-/// Into how many parts the pixels are divided, so that each of `multiprocessors` has two full blocks, or as many warps. `p.splits` is not read. None where there are no such kernels: f16.
+/// Into how many parts the pixels are divided, so that each of `multiprocessors` has two full blocks, or as many warps. `p.splits` is not read. None where
+/// there are no such kernels: f16.
 pub fn splits(p: &WeightGradient, math: Math, multiprocessors: u32) -> Option<i32> {
     if math == Math::F16 {
         return None;

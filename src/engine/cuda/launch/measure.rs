@@ -2,12 +2,14 @@
 
 use super::Launch;
 
-/// Threads of a block that stamps the time: so many that a multiprocessor has room for no more than two such blocks, which spreads the first ones over all multiprocessors.
+/// Threads of a block that stamps the time: so many that a multiprocessor has room for no more than two such blocks, which spreads the first ones over all
+/// multiprocessors.
 const STAMP_THREADS: u32 = 1024;
 /// Blocks for each multiprocessor, twice as many as it has room for, because nothing promises an even spread.
 const STAMP_BLOCKS: u32 = 4;
 
-/// Values of a multiprocessor in the buffer that `clock_stamp` fills: cycles and nanoseconds, both u64. A multiprocessor that got no block leaves its values as they were: fill the buffer
+/// Values of a multiprocessor in the buffer that `clock_stamp` fills: cycles and nanoseconds, both u64. A multiprocessor that got no block leaves its
+/// values as they were: fill the buffer
 /// with zeros first.
 pub const STAMP_VALUES: usize = 2;
 

@@ -1,13 +1,12 @@
 //! What the gradients of weights and biases are: kernels `weight_gradient_3` and `weight_gradient_1`, `weight_gradient_direct`, `finish_gradient`.
 
+use super::round::factor;
 use crate::engine::cuda::host::{HostMemory, Outside};
 use crate::engine::cuda::params::{Finish, Source, WeightGradient};
 use crate::engine::cuda::{Format, Math};
 
 /// Width of the strips in which the tensor cores' kernels walk down an image, in pixels.
 const STRIP: usize = 16;
-/// Bits that TF32 leaves out of the 23 of an f32's mantissa.
-const TF32_DROPPED_BITS: u32 = 13;
 
 /// A pixel of dy.
 #[derive(Clone, Copy)]
@@ -17,8 +16,10 @@ struct Pixel {
     x: usize,
 }
 
-/// Kernels `weight_gradient_3` and `weight_gradient_1`. Images are cut into strips, 16 pixels wide and as high as the image; the rows of all strips, from top to bottom, strip by
-/// strip, image by image, are divided among the parts: part s of S has rows `n * s / S` to `n * (s + 1) / S` of n. Factors are rounded as `math` says, but for the sums of dy.
+/// Kernels `weight_gradient_3` and `weight_gradient_1`. Images are cut into strips, 16 pixels wide and as high as the image; the rows of all strips, from
+/// top to bottom, strip by
+/// strip, image by image, are divided among the parts: part s of S has rows `n * s / S` to `n * (s + 1) / S` of n. Factors are rounded as `math` says, but
+/// for the sums of dy.
 ///
 /// # Errors
 /// [`Outside`]
@@ -31,13 +32,17 @@ pub fn weight_gradient(memory: &mut HostMemory, math: Math, p: &WeightGradient) 
         (first..width.min(first + STRIP)).map(move |x| Pixel { image: strip / strips, y, x })
     };
     let rows = of(p.images) * strips * height;
-    let round = |value| if math == Math::Tf32 { tf32(value) } else { value };
-    sum_parts(memory, math.format(), p, round, |part, parts| {
-        (rows * part / parts..rows * (part + 1) / parts).flat_map(pixels_of).collect()
-    })
+    sum_parts(
+        memory,
+        math.format(),
+        p,
+        |value| factor(math, value),
+        |part, parts| (rows * part / parts..rows * (part + 1) / parts).flat_map(pixels_of).collect(),
+    )
 }
 
-/// Kernel `weight_gradient_direct`. The pixels of dy, row by row, image by image, are divided among the parts: part s of S has pixels `n * s / S` to `n * (s + 1) / S` of n.
+/// Kernel `weight_gradient_direct`. The pixels of dy, row by row, image by image, are divided among the parts: part s of S has pixels `n * s / S` to `n *
+/// (s + 1) / S` of n.
 /// Factors are what is stored, also where `math` is TF32.
 ///
 /// # Errors
@@ -49,18 +54,12 @@ pub fn weight_gradient_direct(
 ) -> Result<(), Outside> {
     let (height, width) = (of(p.height), of(p.width));
     let pixels = of(p.images) * height * width;
-    sum_parts(
-        memory,
-        math.format(),
-        p,
-        |value| value,
-        |part, parts| {
-            let numbers = pixels * part / parts..pixels * (part + 1) / parts;
-            numbers
-                .map(|at| Pixel { image: at / (height * width), y: at / width % height, x: at % width })
-                .collect()
-        },
-    )
+    sum_parts(memory, math.format(), p, f64::from, |part, parts| {
+        let numbers = pixels * part / parts..pixels * (part + 1) / parts;
+        numbers
+            .map(|at| Pixel { image: at / (height * width), y: at / width % height, x: at % width })
+            .collect()
+    })
 }
 
 /// Kernel `finish_gradient`: the sum of all parts.
@@ -83,7 +82,7 @@ fn sum_parts(
     memory: &mut HostMemory,
     format: Format,
     p: &WeightGradient,
-    round: impl Fn(f32) -> f32,
+    factor: impl Fn(f32) -> f64,
     pixels_of: impl Fn(usize, usize) -> Vec<Pixel>,
 ) -> Result<(), Outside> {
     let (height, width, input_height, input_width) =
@@ -115,7 +114,7 @@ fn sum_parts(
                         if let (Some(y), Some(column)) = (y, column) {
                             let value =
                                 at(&x, ins, (pixel.image * input_height + y) * input_width + column, channel);
-                            sum += f64::from(round(gradient(pixel))) * f64::from(round(value));
+                            sum += factor(gradient(pixel)) * factor(value);
                         }
                     }
                     let index = ((part * outs + out) * group_ins + group_in) * kernel * kernel + tap;
@@ -151,29 +150,7 @@ fn gather(
     Ok(values)
 }
 
-/// To 10 bits of mantissa: to the nearest, ties away from zero.
-fn tf32(value: f32) -> f32 {
-    let half = 1u32 << (TF32_DROPPED_BITS - 1);
-    let kept = u32::MAX << TF32_DROPPED_BITS;
-    if value.is_finite() { f32::from_bits(value.to_bits().wrapping_add(half) & kept) } else { value }
-}
-
 /// A number of things; none where it is negative.
 fn of(number: i32) -> usize {
     usize::try_from(number).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tf32_rounds_to_the_nearest_and_ties_away() {
-        let step = f32::EPSILON * 8192.0;
-        assert_eq!(tf32(1.0 + step * 0.499), 1.0);
-        assert_eq!(tf32(1.0 + step * 0.5), 1.0 + step);
-        assert_eq!(tf32(-1.0 - step * 0.5), -1.0 - step);
-        assert_eq!(tf32(1.0 + step * 1.25), 1.0 + step);
-        assert_eq!(tf32(0.0), 0.0);
-    }
 }
