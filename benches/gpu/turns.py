@@ -15,8 +15,9 @@ CLOCK_GAP = 0.02
 class Entrant:
     """Someone who can do the work. `start()` prepares it, `measure()` is one turn and returns at least `samples_ms`."""
 
-    def __init__(self, name, ours, start, measure, check=None):
+    def __init__(self, name, ours, start, measure, check=None, release=None):
         self.name, self.ours, self.start, self.measure, self.check = name, ours, start, measure, check
+        self.release, self.released = release, False
         self.turns, self.prepared, self.difference, self.agrees = [], None, None, True
 
     def median_ms(self):
@@ -48,7 +49,7 @@ class Match:
 
     def __init__(self, watch, deadline, say):
         self.watch, self.deadline, self.say = watch, deadline, say
-        self.entrants, self.absent, self.dropped = [], [], []
+        self.entrants, self.absent, self.dropped, self.final = [], [], [], []
 
     def turn(self, entrant, number):
         with self.watch.during() as seen:
@@ -70,10 +71,21 @@ class Match:
             return
         self.say(f"    {entrant.name}: {entrant.median_ms():.4f} ms" + ("" if entrant.agrees else ", computes something else"))
         self.entrants.append(entrant)
+        self.release_losers()
+
+    def release_losers(self):
+        """Who is no longer among the fastest peers gives back what it holds: several training steps do not fit into one device."""
+        finalists = self.best(False, FINALISTS)
+        for other in self.entrants:
+            if not other.ours and other.release and other not in finalists and not other.released:
+                other.release()
+                other.released = True
 
     def drop(self, entrant, error):
         kind = "missing" if isinstance(error, Missing) else "failed"
         self.say(f"    {kind}: {entrant.name}: {error}")
+        if entrant.release:
+            entrant.release()
         self.absent.append({"name": entrant.name, "kind": kind, "reason": str(error)})
 
     def best(self, ours, count):
@@ -82,7 +94,7 @@ class Match:
 
     def run(self, rounds):
         """Rounds of our fastest and the fastest peers, every other one the other way round, so that nobody always follows the same neighbour."""
-        final = [*self.best(True, 1), *self.best(False, FINALISTS)]
+        self.final = final = [*self.best(True, 1), *self.best(False, FINALISTS)]
         for number in range(1, rounds + 1):
             if time.monotonic() > self.deadline or len(final) < 2:
                 break
@@ -97,7 +109,8 @@ class Match:
         return self.result()
 
     def result(self):
-        ours, theirs = self.best(True, 1), self.best(False, 1)
+        # Only who played rounds beside the other can be compared; a loser's single turn may have been a lucky one.
+        ours, theirs = ([e for e in self.best(side, len(self.entrants)) if e in self.final][:1] for side in (True, False))
         found = in_cycles = None
         doubts = []
         if ours and theirs:
