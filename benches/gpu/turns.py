@@ -45,7 +45,24 @@ class Entrant:
 
 
 class Match:
-    """One work. `watch` reads the clocks during every turn, ours and theirs; `deadline` is when no further round begins."""
+    """One work. `watch` reads the clocks during every turn, ours and theirs; `deadline` is when no further round begins.
+
+    >>> import clocks
+    >>> class Fake:
+    ...     def look(self):
+    ...         return {"sm_mhz": 1000, "reasons": 0, "celsius": None, "milliwatts": None}
+    >>> def entrant(name, ours, ms):
+    ...     return Entrant(name, ours, lambda: None, lambda: {"samples_ms": [ms]}, release=lambda: print(f"{name} is out"))
+    >>> match = Match(clocks.Watch(Fake()), time.monotonic() + 60, lambda text: None)
+    >>> for each in (entrant("esr", True, 1.0), entrant("a", False, 4.0), entrant("b", False, 3.0), entrant("c", False, 2.0)):
+    ...     match.enter(each)
+    a is out
+    >>> result = match.run(6)
+    >>> result["fastest_peer"], result["ratio"]["median"], result["ratio_in_cycles"]["median"], result["verdict"]
+    ('c', 0.5, 0.5, 'met')
+    >>> [len(entry["turns"]) for entry in result["entrants"]]
+    [7, 1, 7, 7]
+    """
 
     def __init__(self, watch, deadline, say):
         self.watch, self.deadline, self.say = watch, deadline, say
