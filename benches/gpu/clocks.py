@@ -15,7 +15,23 @@ class Unavailable(Exception):
 
 
 class Nvml:
-    """The three questions that are asked. `library` is NVML, or something that answers like it."""
+    """The questions that are asked. `library` is NVML, or something that answers like it.
+
+    >>> class Fake:
+    ...     def __getattr__(self, name):
+    ...         if name == "nvmlDeviceGetPowerUsage":
+    ...             raise AttributeError(name)
+    ...         def answer(*arguments):
+    ...             if name != "nvmlInit_v2" and hasattr(arguments[-1]._obj, "value") and name != "nvmlDeviceGetHandleByUUID":
+    ...                 arguments[-1]._obj.value = 7
+    ...             return 3 if name == "nvmlDeviceGetTemperature" else 0
+    ...         return answer
+    >>> Nvml("GPU-x", Fake()).look()
+    {'sm_mhz': 7, 'reasons': 7, 'celsius': None, 'milliwatts': None}
+    >>> Nvml(None, Fake())
+    Traceback (most recent call last):
+    clocks.Unavailable: the device's UUID is not known, and NVML counts devices in another order than CUDA
+    """
 
     def __init__(self, uuid, library=None):
         try:
@@ -23,11 +39,10 @@ class Nvml:
         except OSError as error:
             raise Unavailable(f"{LIBRARY} cannot be loaded: {error}") from error
         self.handle = ctypes.c_void_p()
+        if not uuid:
+            raise Unavailable("the device's UUID is not known, and NVML counts devices in another order than CUDA")
         self._call("nvmlInit_v2")
-        if uuid:
-            self._call("nvmlDeviceGetHandleByUUID", uuid.encode(), ctypes.byref(self.handle))
-        else:
-            self._call("nvmlDeviceGetHandleByIndex_v2", 0, ctypes.byref(self.handle))
+        self._call("nvmlDeviceGetHandleByUUID", uuid.encode(), ctypes.byref(self.handle))
 
     def _call(self, name, *arguments):
         try:

@@ -52,7 +52,7 @@ class Device:
         uuid = getattr(found, "uuid", None)
         return {
             "device": found.name,
-            "uuid": f"GPU-{uuid}" if uuid else None,
+            "uuid": f"GPU-{str(uuid).removeprefix('GPU-')}" if uuid else None,
             "multiprocessors": found.multi_processor_count,
             "memory_bytes": found.total_memory,
             "cuda": self.torch.version.cuda,
@@ -84,11 +84,13 @@ class Device:
         if self.cuda:
             self.torch.cuda.reset_peak_memory_stats()
 
-    def peaks(self):
+    def peaks(self, counted):
+        """Peaks since the last reset; `counted` says what happened since."""
         if not self.cuda:
             return None
         cuda = self.torch.cuda
-        return {"max_memory_allocated": cuda.max_memory_allocated(), "max_memory_reserved": cuda.max_memory_reserved()}
+        allocated, reserved = cuda.max_memory_allocated(), cuda.max_memory_reserved()
+        return {"max_memory_allocated": allocated, "max_memory_reserved": reserved, "counted": counted}
 
 
 def set_precision(torch, precision):
@@ -116,9 +118,11 @@ class Work:
     def __init__(self, torch, device, mode, precision):
         self.torch, self.device, self.mode, self.precision = torch, device, mode, precision
         self.channels_last = mode != "eager"
+        self.captures = mode in ("graph", "compile_reduce_overhead", "compile_max_autotune")
         self.dtype = {"f16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
         set_precision(torch, precision)
-        torch._dynamo.reset()
+        if MODES[mode]:
+            torch._dynamo.reset()
         device.reset_peaks()
 
     def placed(self, what, dtype=None):
@@ -262,7 +266,11 @@ def measure(work, device, budget_s):
     samples, forwards, start = [], 0, time.perf_counter()
     budget_s -= budget_s * WARM_UP_SHARE
     window_s = min(WINDOW_S, budget_s / 3)
-    device.reset_peaks()
+    if work.captures:
+        counted = "preparation and turns: the memory of a captured graph is only seen when it is captured"
+    else:
+        counted = "this turn"
+        device.reset_peaks()
     while not samples or time.perf_counter() - start < budget_s:
         taken, begun = [], time.perf_counter()
         while not taken or time.perf_counter() - begun < window_s:
@@ -270,7 +278,7 @@ def measure(work, device, budget_s):
             taken.append(device.timed_ms(run))
         samples.append(sum(taken) / len(taken))
         forwards += len(taken)
-    return {"samples_ms": samples, "forwards": forwards, "warm_up_forwards": forwards_before, "memory": device.peaks()}
+    return {"samples_ms": samples, "forwards": forwards, "warm_up_forwards": forwards_before, "memory": device.peaks(counted)}
 
 
 def rates(torch, device, side, copied_bytes, seconds):
@@ -318,7 +326,7 @@ def obey(torch, device, mode, work, command):
         work.save(command["file"])
         return work, {"written": command["file"]}
     if what == "ntire":
-        return work, {"samples_ms": work.in_order(command["images"]), "memory": device.peaks()}
+        return work, {"samples_ms": work.in_order(command["images"]), "memory": device.peaks("all images")}
     if what == "rates":
         return work, rates(torch, device, command["side"], command["copied_bytes"], command["seconds"])
     return work, {"error": f"unknown command `{what}`"}

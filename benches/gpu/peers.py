@@ -108,10 +108,18 @@ class Peers:
         command = [self.python, self.script, "--mode", mode, "--device", self.device, "--scratch", self.scratch]
         return Peer(mode, command, self.logs / f"peer-{mode}-{self.number:03}.log")
 
-    def get(self, mode):
-        if mode not in self.running or self.running[mode].ended:
-            self.running[mode] = self.fresh(mode)
-        return self.running[mode]
+    def get(self, mode, key=None):
+        """The process of a variant; with a `key` another one of the same variant."""
+        key = key or mode
+        if key not in self.running or self.running[key].ended:
+            self.running[key] = self.fresh(mode)
+        return self.running[key]
+
+    def end(self, key):
+        """Ends a process, and so gives back the device's memory that it holds."""
+        peer = self.running.pop(key, None)
+        if peer and not peer.ended:
+            peer.close()
 
     def close(self):
         for peer in self.running.values():

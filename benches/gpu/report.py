@@ -102,7 +102,7 @@ class Report:
     def targets(self):
         rows = []
         found = self.store.result("correct")
-        rows.append(("every kernel, forward, gradients, 50 steps as on the CPU", self.why("correct") if found is None else ("met" if found["passed"] else "missed"), ""))
+        rows.append(("every kernel, forward, gradients, 50 steps as on the CPU", *self.correct_cells(found)))
         for names in (works.infer_names(), works.train_names()):
             for name in names:
                 found = self.store.result(name)
@@ -116,6 +116,11 @@ class Report:
         verdict = "" if share is None else ("met" if share < SAMPLER_TARGET else "missed")
         rows.append((f"sampler below {100 * SAMPLER_TARGET:.0f} % of the time", self.why("sampler") if found is None else percent(share), verdict))
         return table(("target", "figure", "verdict"), rows)
+
+    def correct_cells(self, found):
+        if found is None:
+            return self.why("correct"), ""
+        return f"{len(found['failures'])} failures", "met" if found["passed"] else "missed"
 
     def correctness(self):
         found = self.store.result("correct")
@@ -247,7 +252,7 @@ class Report:
             least = f"{mib(min(theirs)[0])} ({min(theirs)[1]})" if theirs else NOT
             rows.append((name, *cells, mib(fastest), least))
         header = ("work", "ours: planned", "ours: allocator's peak", "ours: NVML's", "max_memory_allocated of the fastest peer", "and the least of all")
-        return table(header, rows) + "\n\nMiB. PyTorch's figure is of live tensors and workspaces; NVML's has context and kernels in it."
+        return table(header, rows) + "\n\nMiB. PyTorch's figure is of live tensors and workspaces; where a graph is captured, of the capture too. NVML's has context and kernels in it."
 
     def psnr(self):
         found = [self.store.result(f"psnr:{seed}") for seed in SEEDS]

@@ -155,6 +155,15 @@ def run(args):
     found = store.Store(args.out / "results.json", facts["sha256"])
     found.describe(time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), esr=facts, machine=host.machine(), device=args.device, note=args.note)
     ctx = Context(args, esr, found)
+    try:
+        settings = esr.profile("paper")
+    except (program.Failed, program.Missing) as error:
+        say(f"no recipe: {error}")
+        settings = None
+
+    def write_report():
+        store.replace(args.out / "report.md", report.Report(found, settings).text())
+
     found.describe(weights=args.weights.name if args.weights else "untrained, of a fixed seed")
     end = time.monotonic() + args.seconds
     # What failed before is tried again after what was never tried.
@@ -165,14 +174,10 @@ def run(args):
                 say(f"the time of this call is over; the same command goes on with {', '.join(todo[number:])}")
                 break
             one_part(ctx, name, parts[name], end)
+            write_report()
     finally:
         ctx.peers.close()
-        try:
-            settings = esr.profile("paper")
-        except (program.Failed, program.Missing) as error:
-            say(f"no recipe: {error}")
-            settings = None
-        store.replace(args.out / "report.md", report.Report(found, settings).text())
+        write_report()
     say(f"results: {found.path}")
     return 0 if is_sound(found, names) else 1
 

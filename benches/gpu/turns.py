@@ -15,8 +15,9 @@ CLOCK_GAP = 0.02
 class Entrant:
     """Someone who can do the work. `start()` prepares it, `measure()` is one turn and returns at least `samples_ms`."""
 
-    def __init__(self, name, ours, start, measure, check=None):
+    def __init__(self, name, ours, start, measure, check=None, release=None):
         self.name, self.ours, self.start, self.measure, self.check = name, ours, start, measure, check
+        self.release, self.released = release, False
         self.turns, self.prepared, self.difference, self.agrees = [], None, None, True
 
     def median_ms(self):
@@ -44,11 +45,28 @@ class Entrant:
 
 
 class Match:
-    """One work. `watch` reads the clocks during every turn, ours and theirs; `deadline` is when no further round begins."""
+    """One work. `watch` reads the clocks during every turn, ours and theirs; `deadline` is when no further round begins.
+
+    >>> import clocks
+    >>> class Fake:
+    ...     def look(self):
+    ...         return {"sm_mhz": 1000, "reasons": 0, "celsius": None, "milliwatts": None}
+    >>> def entrant(name, ours, ms):
+    ...     return Entrant(name, ours, lambda: None, lambda: {"samples_ms": [ms]}, release=lambda: print(f"{name} is out"))
+    >>> match = Match(clocks.Watch(Fake()), time.monotonic() + 60, lambda text: None)
+    >>> for each in (entrant("esr", True, 1.0), entrant("a", False, 4.0), entrant("b", False, 3.0), entrant("c", False, 2.0)):
+    ...     match.enter(each)
+    a is out
+    >>> result = match.run(6)
+    >>> result["fastest_peer"], result["ratio"]["median"], result["ratio_in_cycles"]["median"], result["verdict"]
+    ('c', 0.5, 0.5, 'met')
+    >>> [len(entry["turns"]) for entry in result["entrants"]]
+    [7, 1, 7, 7]
+    """
 
     def __init__(self, watch, deadline, say):
         self.watch, self.deadline, self.say = watch, deadline, say
-        self.entrants, self.absent, self.dropped = [], [], []
+        self.entrants, self.absent, self.dropped, self.final = [], [], [], []
 
     def turn(self, entrant, number):
         with self.watch.during() as seen:
@@ -70,10 +88,21 @@ class Match:
             return
         self.say(f"    {entrant.name}: {entrant.median_ms():.4f} ms" + ("" if entrant.agrees else ", computes something else"))
         self.entrants.append(entrant)
+        self.release_losers()
+
+    def release_losers(self):
+        """Who is no longer among the fastest peers gives back what it holds: several training steps do not fit into one device."""
+        finalists = self.best(False, FINALISTS)
+        for other in self.entrants:
+            if not other.ours and other.release and other not in finalists and not other.released:
+                other.release()
+                other.released = True
 
     def drop(self, entrant, error):
         kind = "missing" if isinstance(error, Missing) else "failed"
         self.say(f"    {kind}: {entrant.name}: {error}")
+        if entrant.release:
+            entrant.release()
         self.absent.append({"name": entrant.name, "kind": kind, "reason": str(error)})
 
     def best(self, ours, count):
@@ -82,7 +111,7 @@ class Match:
 
     def run(self, rounds):
         """Rounds of our fastest and the fastest peers, every other one the other way round, so that nobody always follows the same neighbour."""
-        final = [*self.best(True, 1), *self.best(False, FINALISTS)]
+        self.final = final = [*self.best(True, 1), *self.best(False, FINALISTS)]
         for number in range(1, rounds + 1):
             if time.monotonic() > self.deadline or len(final) < 2:
                 break
@@ -97,7 +126,8 @@ class Match:
         return self.result()
 
     def result(self):
-        ours, theirs = self.best(True, 1), self.best(False, 1)
+        # Only who played rounds beside the other can be compared; a loser's single turn may have been a lucky one.
+        ours, theirs = ([e for e in self.best(side, len(self.entrants)) if e in self.final][:1] for side in (True, False))
         found = in_cycles = None
         doubts = []
         if ours and theirs:

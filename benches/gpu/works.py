@@ -47,26 +47,27 @@ def peer_turn(peer, seconds, limit_s):
 
 
 class _Peers:
-    """Makes entrants of peers. One process does several works, so it is prepared anew when another work was its last."""
+    """Makes entrants of peers."""
 
     def __init__(self, ctx):
         self.ctx, self.prepared_for = ctx, {}
 
-    def entrant(self, mode, name, command, check=None):
+    def entrant(self, mode, name, command, check=None, key=None):
+        """With a `key` the entrant has a process of its own, which ends when it is out."""
+
         def prepare():
-            peer = self.ctx.peers.get(mode)
+            peer = self.ctx.peers.get(mode, key)
             answer = peer.ask({"do": "prepare", **command}, self.ctx.left(STEP_LIMIT_S))
-            self.prepared_for[mode] = (peer, name)
+            self.prepared_for[key or mode] = peer
             return answer
 
         def measure():
-            peer = self.ctx.peers.get(mode)
-            if self.prepared_for.get(mode) != (peer, name):
+            # A process that ended has been replaced by one that knows nothing.
+            if self.prepared_for.get(key or mode) is not self.ctx.peers.get(mode, key):
                 prepare()
-                peer = self.ctx.peers.get(mode)
-            return peer_turn(peer, self.ctx.budget_s, self.ctx.left(STEP_LIMIT_S))
+            return peer_turn(self.ctx.peers.get(mode, key), self.ctx.budget_s, self.ctx.left(STEP_LIMIT_S))
 
-        return Entrant(name, False, prepare, measure, check)
+        return Entrant(name, False, prepare, measure, check, key and (lambda: self.ctx.peers.end(key)))
 
 
 def match(ctx, entrants):
@@ -152,10 +153,11 @@ def train(ctx, what, precision):
     batch, patch = map(int, what.split("x"))
     command = {"work": "train", "batch": batch, "patch": patch, "seed": SEED, "precision": precision}
     losses, why = None, None
+    keys = [f"{mode}, {form}" for mode, form in TRAINING_MODES]
     try:
-        # Losses do not need large patches, and two steps in f32 are soon made.
+        # The first variant makes the losses that the others are held against, before its own turn.
         plain = {"do": "prepare", **command, "precision": "f32", "form": "expanded"}
-        losses = ctx.peers.get("eager").ask(plain, ctx.left(STEP_LIMIT_S)).get("losses")
+        losses = ctx.peers.get("eager", keys[0]).ask(plain, ctx.left(STEP_LIMIT_S)).get("losses")
     except (Failed, Missing) as error:
         why = str(error)
 
@@ -164,8 +166,8 @@ def train(ctx, what, precision):
         return ctx.esr.measure_step(batch, patch, precision, ctx.left(STEP_LIMIT_S), budget_s=ctx.budget_s, out=out)
 
     theirs, peers = _Peers(ctx), []
-    for mode, form in TRAINING_MODES:
-        entrant = theirs.entrant(mode, f"PyTorch {mode}, {form}", {**command, "form": form})
+    for (mode, form), key in zip(TRAINING_MODES, keys, strict=True):
+        entrant = theirs.entrant(mode, f"PyTorch {key}", {**command, "form": form}, key=key)
 
         def check(entrant=entrant):
             found = entrant.prepared.get("losses")
@@ -177,4 +179,8 @@ def train(ctx, what, precision):
         entrant.check = check
         peers.append(entrant)
     ours = Entrant("esr", True, lambda: None, measure)
-    return {"batch": batch, "patch": patch, "precision": precision, **match(ctx, [ours, *peers])}
+    try:
+        return {"batch": batch, "patch": patch, "precision": precision, **match(ctx, [ours, *peers])}
+    finally:
+        for key in keys:
+            ctx.peers.end(key)
