@@ -42,11 +42,11 @@ impl NetworkCheck {
 const STREAM: u64 = 0xc4ec;
 
 /// Models between which every operation occurs: splits and sums of blocks, strided and grouped convolutions, pools, resizes, sigmoids and products.
-const MODELS: [&str; 4] = ["imdn:blocks=2,channels=16", "imdn:blocks=1", "rfdn:blocks=1", "rlfn:blocks=1"];
+const MODELS: [&str; 4] = ["imdn:blocks=2,channels=16,distilled=4", "imdn:blocks=1", "rfdn:blocks=1", "rlfn:blocks=1"];
 /// LR height and width of their images: no multiples of any tile.
 const SIZE: [usize; 2] = [21, 19];
 /// The model whose steps are compared, with branches to fold.
-const TRAINED: &str = "imdn:blocks=2,channels=16,branches=1x1";
+const TRAINED: &str = "imdn:blocks=1,channels=32,distilled=8,branches=1x1";
 /// Patches and their side in LR pixels.
 const BATCH: [usize; 2] = [2, 12];
 /// Steps of training.

@@ -133,9 +133,9 @@ fn worst(expected: &[f32], found: &[f32]) -> f64 {
 #[test]
 fn forward_passes_are_the_processors() {
     for (architecture, images, [height, width]) in [
-        ("imdn:blocks=2,channels=16", 2, [5, 7]),
+        ("imdn:blocks=2,channels=16,distilled=4", 2, [5, 7]),
         ("imdn:blocks=1", 1, [4, 6]),
-        ("imdn:blocks=1,channels=16,branches=1x1", 1, [6, 5]),
+        ("imdn:blocks=1,channels=16,distilled=8,branches=1x1", 1, [6, 5]),
         ("rfdn:blocks=1", 1, [17, 18]),
         ("rlfn:blocks=1", 1, [18, 17]),
     ] {
@@ -153,7 +153,12 @@ fn forward_passes_are_the_processors() {
 
 #[test]
 fn gradients_are_the_processors() {
-    for architecture in ["imdn:blocks=2,channels=16", "rfdn:blocks=1", "rlfn:blocks=1", "imdn:blocks=1,channels=16,branches=1x1"] {
+    for architecture in [
+        "imdn:blocks=2,channels=16,distilled=4",
+        "rfdn:blocks=1",
+        "rlfn:blocks=1",
+        "imdn:blocks=1,channels=16,distilled=8,branches=1x1",
+    ] {
         let (graph, weights) = model(architecture);
         let range = graph.data_range();
         let image = |side: usize, seed| uniform::<f32>([2, 3, side, side], seed).map(|value| (value + 1.0) / 2.0 * range);
