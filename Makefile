@@ -3,11 +3,13 @@ PROFILE ?= demo
 CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 ESR := $(CARGO_TARGET_DIR)/release/esr
+GPU_RESULTS ?= $(CARGO_TARGET_DIR)/gpu
 REHEARSAL ?= $(CARGO_TARGET_DIR)/rehearsal
+KERNELS := src/engine/cuda/kernels
 PEERS_PYTHON ?= benches/peers/.venv/bin/python
 SKIPPED := $(abspath $(CARGO_TARGET_DIR))/skipped-tests.txt
 
-.PHONY: help build reproduce test check fmt lint doc peers-test bench bench-kernels bench-step bench-fetch clean cargo
+.PHONY: help build kernels kernels-check bench-gpu reproduce test check fmt lint doc peers-test bench bench-kernels bench-step bench-fetch clean cargo
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +21,13 @@ cargo:
 build: cargo ## Build the program: target/release/esr
 	cargo build --release --locked
 
+kernels: ## Make the PTX of the CUDA kernels, and the table of what they take (fetches two wheels; no GPU, no toolkit)
+	python3 $(KERNELS)/build.py build --tools $(CARGO_TARGET_DIR)/cuda-tools
+	python3 $(KERNELS)/build.py report --tools $(CARGO_TARGET_DIR)/cuda-tools
+
+kernels-check: ## Compile the CUDA kernels and compare with the PTX that is checked in
+	python3 $(KERNELS)/build.py check --tools $(CARGO_TARGET_DIR)/cuda-tools
+
 reproduce: build ## Walk the whole way from data to report (PROFILE=demo, verify or paper)
 	$(ESR) reproduce --profile $(PROFILE)
 
@@ -29,7 +38,7 @@ test: cargo ## Run all tests (set ESR_REFERENCE to the reference data to run tho
 	  else ESR_SKIP_LOG=$(SKIPPED) cargo test --locked --no-fail-fast; fi
 	@if [ -s $(SKIPPED) ]; then echo "skipped, because ESR_REFERENCE is not set:"; sort -u $(SKIPPED); fi
 
-check: fmt lint doc peers-test test ## Everything CI runs: formatting, lints, documentation, self-test of the comparison, tests
+check: fmt lint doc kernels-check peers-test test ## Everything CI runs: formatting, lints, documentation, PTX, self-tests of the comparisons, tests
 
 fmt: cargo
 	cargo fmt --check
@@ -42,8 +51,9 @@ doc: cargo
 
 peers-test:
 	@if command -v python3 >/dev/null; \
-	  then python3 benches/peers/compare.py --self-test && python3 benches/fetch/rehearsal.py --self-test; \
-	  else echo "skipped: the self-tests of benches/peers and benches/fetch need python3" >&2; fi
+	  then python3 benches/peers/compare.py --self-test && python3 benches/fetch/rehearsal.py --self-test \
+	    && python3 benches/gpu/run.py --self-test; \
+	  else echo "skipped: the self-tests of benches/peers, benches/fetch and benches/gpu need python3" >&2; fi
 
 bench: build ## Time the hot paths, then the engine in turns with the peers that PEERS_PYTHON has
 	cargo bench --locked --bench hot_paths
@@ -54,6 +64,9 @@ bench: build ## Time the hot paths, then the engine in turns with the peers that
 
 bench-fetch: build ## Rehearse fetching on loopback beside curl, sha256sum and unzip (needs 15 GB in REHEARSAL)
 	python3 benches/fetch/rehearsal.py --work $(REHEARSAL) --output $(REHEARSAL)/rehearsal.json --esr $(ESR) --python $(PEERS_PYTHON)
+
+bench-gpu: build ## Measure on a GPU beside PyTorch, in parts that can be repeated (GPU_RESULTS, PEERS_PYTHON with PyTorch)
+	python3 benches/gpu/run.py --esr $(ESR) --out $(GPU_RESULTS) --python $(PEERS_PYTHON)
 
 bench-kernels: cargo ## Time every kernel of the planned engine alone, on one thread
 	cargo bench --locked --bench kernels

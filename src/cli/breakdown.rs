@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use super::common::Size;
 use super::{CliError, output};
-use crate::engine::{Backend, Engine};
 use crate::engine::plan::{Breakdown, Network, StepCost, gflops};
+use crate::engine::{Backend, Engine};
 use crate::graph::shapes;
 use crate::models::Model;
 

@@ -70,11 +70,13 @@ impl ComputeArgs {
         let threads = self.machine.threads()?;
         let backend = match self.machine.device {
             Device::Cpu => {
-                self.machine.cpu_only("this")?;
+                self.machine.cpu_only("this engine")?;
                 Backend::Cpu(self.engine)
             }
             Device::Cuda(_) if self.engine == Engine::Reference => {
-                return Err(CliError::usage("the reference engine computes on the CPU only: use --device cpu, or --engine plan"));
+                return Err(CliError::usage(
+                    "the reference engine computes on the CPU only: use --device cpu, or --engine plan",
+                ));
             }
             Device::Cuda(ordinal) => {
                 let opened = Gpu::open(ordinal as usize);

@@ -280,6 +280,19 @@ fn of_manifest(error: &manifest::Error) -> ExitCode {
     }
 }
 
+/// What is timed may fail as models and devices do.
+fn of_workload(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<EngineError>() {
+        of_engine(error)
+    } else if let Some(error) = error.downcast_ref::<UpscaleError>() {
+        of_upscale(error)
+    } else if let Some(error) = error.downcast_ref::<GpuError>() {
+        of_gpu(error)
+    } else {
+        ExitCode::Internal
+    }
+}
+
 fn of_measure(error: &measure::Error) -> ExitCode {
     match error {
         measure::Error::NoSamples { .. } => ExitCode::NoValidMeasurement,
@@ -287,7 +300,8 @@ fn of_measure(error: &measure::Error) -> ExitCode {
         measure::Error::DifferentInputs { .. } | measure::Error::File(_) | measure::Error::Log { .. } => {
             ExitCode::Data
         }
-        measure::Error::Workload { .. } | measure::Error::DeviceTime { .. } => ExitCode::Internal,
+        measure::Error::Workload { source, .. } => of_workload(source.as_ref()),
+        measure::Error::DeviceTime { .. } => ExitCode::Internal,
         measure::Error::Lock(_) => ExitCode::Usage,
         measure::Error::Interrupted { signal: Signal::Interrupt } => ExitCode::Interrupted,
         measure::Error::Interrupted { signal: Signal::Terminate } => ExitCode::Terminated,

@@ -12,12 +12,12 @@ use super::common::{ComputeArgs, Size, note};
 use super::{CliError, ExitCode, breakdown, output};
 use crate::engine::Compute;
 use crate::engine::cuda::Launches;
-use crate::engine::timed::{TimedModel, setup};
+use crate::engine::timed::{self, TimedModel};
 use crate::engine::upscaler::Upscaler;
 use crate::graph::shapes;
 use crate::imaging::{self, RgbImage};
 use crate::measure::{
-    self, GpuSession, GpuWatch, Measurement, Plan, Protocol, Subject, Timing, Validity, Workload,
+    GpuSession, GpuWatch, Measurement, Plan, Protocol, Subject, Timing, Validity, Workload,
 };
 use crate::models::Model;
 use crate::{dataset, fsio, train};
@@ -105,7 +105,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
     }
     // Before anything is put on the device, so that what is in use by others can be told from what is ours.
-    let gpu = on_gpu::watch(args.compute.machine.device, args.lock_clocks)?;
+    let gpu = timed::watch(&compute, args.lock_clocks)?;
     if let Some(size) = args.training_step {
         let mut workload = training::step(&model, &compute.backend, [size.width, size.height])?;
         let candidate = Subject { model: model.identity.clone(), workload: &mut workload };
@@ -124,8 +124,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let mut workload = timed(&upscaler)?;
     let mut beside = beside.as_ref().map(timed).transpose()?;
     let subject = baseline.as_ref().zip(beside.as_mut());
-    let subject =
-        subject.map(|(model, workload)| Subject { model: model.identity.clone(), workload: workload as &mut dyn Workload });
+    let subject = subject.map(|(model, workload)| Subject {
+        model: model.identity.clone(),
+        workload: workload as &mut dyn Workload,
+    });
     let candidate = Subject { model: model.identity.clone(), workload: &mut workload };
     finish(&args, &compute, &plan, candidate, subject, gpu)
 }
@@ -139,10 +141,7 @@ fn finish(
     baseline: Option<Subject<'_>>,
     mut gpu: Option<GpuSession>,
 ) -> Result<(), CliError> {
-    let measured = match &mut gpu {
-        None => measure::measure_here(plan, &setup(compute), candidate, baseline),
-        Some(session) => measure::measure_on_gpu(plan, &setup(compute), candidate, baseline, session),
-    };
+    let measured = timed::measured(plan, compute, candidate, baseline, gpu.as_mut());
     // Also where nothing could be measured: the log then tells why.
     if let (Some(folder), Some(session)) = (&args.out, &mut gpu) {
         session.end().write(&folder.join("gpu-clocks.jsonl"))?;

@@ -111,7 +111,11 @@ pub enum EngineError {
 ///
 /// # Errors
 /// [`EngineError::Weight`] when it is missing or misshapen.
-pub(crate) fn weight<'a>(weights: &'a StateDict, key: &str, shape: &[usize]) -> Result<&'a Array<f32>, EngineError> {
+pub(crate) fn weight<'a>(
+    weights: &'a StateDict,
+    key: &str,
+    shape: &[usize],
+) -> Result<&'a Array<f32>, EngineError> {
     let found = weights.get(key).filter(|array| array.shape() == shape);
     found.ok_or_else(|| EngineError::Weight { key: key.into(), shape: shape.to_vec() })
 }

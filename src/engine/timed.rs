@@ -5,23 +5,54 @@ use std::sync::Arc;
 use super::cpu::adam::Step;
 use super::cuda::{self, Launches, Timer};
 use super::upscaler::{Forwarded, Prepared, Upscaler};
-use super::{Compute, EngineError};
+use super::{Backend, Compute, EngineError};
 use crate::fsio;
 use crate::imaging::RgbImage;
-use crate::measure::{DeviceMemory, DeviceTime, Item, Setup, Workload, WorkloadError};
+use crate::measure::nvml::RecorderOptions;
+use crate::measure::{
+    self, DeviceMemory, DeviceTime, GpuOptions, GpuSession, Item, Outcome, Plan, Setup, Subject, Workload,
+    WorkloadError,
+};
 use crate::random::Random;
 
 /// Key of the random stream for inputs that are no image.
 const STREAM: u64 = 0x713e;
 
 /// What a measurement says of how a model is run.
-pub fn setup(compute: &Compute) -> Setup {
+fn setup(compute: &Compute) -> Setup {
     Setup {
         device: compute.backend.device(),
         engine: compute.backend.engine().name().into(),
         precision: compute.backend.precision().into(),
         threads: compute.threads,
     }
+}
+
+/// Measures with this machine's clock, and where the models are on a GPU with its own and with NVML beside it; the log of the GPU is then returned too.
+///
+/// # Errors
+/// As of [`measure::measure_here`] and [`measure::measure_on_gpu`].
+pub fn measured(
+    plan: &Plan,
+    compute: &Compute,
+    candidate: Subject<'_>,
+    baseline: Option<Subject<'_>>,
+    watched: Option<&mut GpuSession>,
+) -> Result<Outcome, measure::Error> {
+    match watched {
+        None => measure::measure_here(plan, &setup(compute), candidate, baseline),
+        Some(session) => measure::measure_on_gpu(plan, &setup(compute), candidate, baseline, session),
+    }
+}
+
+/// Begins to watch the GPU that `compute` is on, if it is on one: to be called before models are brought there, so that what others hold of its memory can be told from what is ours.
+///
+/// # Errors
+/// [`measure::Error::Lock`] where clocks were to be locked and cannot be.
+pub fn watch(compute: &Compute, lock_mhz: Option<u32>) -> Result<Option<GpuSession>, measure::Error> {
+    let Backend::Cuda { gpu, .. } = &compute.backend else { return Ok(None) };
+    let recorder = RecorderOptions::new(gpu.facts().uuid.clone());
+    Ok(Some(GpuSession::start(&GpuOptions { recorder, lock_mhz })?))
 }
 
 /// Times exactly what the official script times: the forward pass from values on the device to values on the device. Conversion to floating point
@@ -142,8 +173,8 @@ impl Workload for TimedModel<'_> {
     }
 
     fn device_memory(&mut self) -> Option<DeviceMemory> {
-        let OnGpu { network, .. } = self.on_gpu.as_ref()?;
-        Some(memory_of(network.kernels(), network.planned_bytes()))
+        let OnGpu { network, timer, .. } = self.on_gpu.as_ref()?;
+        Some(memory_of(network.kernels(), network.planned_bytes(), timer))
     }
 
     fn output_digest(&mut self) -> Option<String> {
@@ -169,7 +200,11 @@ impl TimedStep {
     ///
     /// # Errors
     /// [`EngineError`] where the batch does not fit or the device refuses.
-    pub fn new(mut trainer: cuda::Trainer, [patches, side]: [usize; 2], adam: Step) -> Result<Self, EngineError> {
+    pub fn new(
+        mut trainer: cuda::Trainer,
+        [patches, side]: [usize; 2],
+        adam: Step,
+    ) -> Result<Self, EngineError> {
         trainer.bring_random([patches, side], STREAM, adam)?;
         let timer = Timer::new(trainer.kernels())?;
         let items = vec![Item { name: None, width: side, height: side }];
@@ -197,7 +232,10 @@ impl Workload for TimedStep {
 
     fn timer(&self) -> Option<String> {
         let [patches, side] = self.batch;
-        Some(format!("{} of one training step, {patches} patches of {side}x{side}", timed_by(Launches::Graph)))
+        Some(format!(
+            "{} of one training step, {patches} patches of {side}x{side}",
+            timed_by(Launches::Graph)
+        ))
     }
 
     fn state_before_forward(&self) -> Option<String> {
@@ -209,7 +247,7 @@ impl Workload for TimedStep {
     }
 
     fn device_memory(&mut self) -> Option<DeviceMemory> {
-        Some(memory_of(self.trainer.kernels(), self.trainer.planned_bytes()))
+        Some(memory_of(self.trainer.kernels(), self.trainer.planned_bytes(), &self.timer))
     }
 }
 
@@ -224,11 +262,12 @@ fn flushed(timer: &Timer) -> String {
     format!("the second-level cache is overwritten ({} bytes)", timer.flushed_bytes())
 }
 
-fn memory_of(kernels: &cuda::Kernels, planned_bytes: u64) -> DeviceMemory {
+/// What the timer itself holds all the time is not the model's.
+fn memory_of(kernels: &cuda::Kernels, planned_bytes: u64, timer: &Timer) -> DeviceMemory {
     let peak = kernels.gpu().pool_peak();
     DeviceMemory {
         planned_bytes: Some(planned_bytes),
-        pool_peak_bytes: peak.map(|peak| peak.used_bytes),
+        pool_peak_bytes: peak.map(|peak| peak.used_bytes.saturating_sub(timer.bytes())),
         pool_reserved_peak_bytes: peak.map(|peak| peak.reserved_bytes),
     }
 }

@@ -67,11 +67,7 @@ impl Upscaler {
     ///
     /// # Errors
     /// [`EngineError::Weight`] when a weight is missing or misshapen.
-    pub fn new(
-        graph: &Graph,
-        weights: &StateDict,
-        backend: impl Into<Backend>,
-    ) -> Result<Self, EngineError> {
+    pub fn new(graph: &Graph, weights: &StateDict, backend: impl Into<Backend>) -> Result<Self, EngineError> {
         let bicubic = graph.nodes().iter().any(|node| matches!(node.op, Op::UpscaleBicubic { .. }));
         let kind = if bicubic {
             Kind::Bicubic
@@ -193,6 +189,12 @@ impl Upscaler {
     pub fn upscale(&self, lr: &RgbImage) -> Result<RgbImage, UpscaleError> {
         if let Kind::Network { network: Network::Plan(network), .. } = &self.kind
             && let Some(sr) = network.upscale(lr)?
+        {
+            return Ok(sr);
+        }
+        if let (Kind::Network { network: Network::Cuda(network), .. }, Prepared(Input::Tensor(values))) =
+            (&self.kind, &self.prepare(lr))
+            && let Some(sr) = network.image(values)?
         {
             return Ok(sr);
         }

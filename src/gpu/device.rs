@@ -6,7 +6,9 @@
 use std::ffi::{CStr, CString, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys};
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, result, sys,
+};
 
 use super::driver::{DeviceFacts, Driver, GpuError, Memory};
 
@@ -108,7 +110,8 @@ impl Gpu {
         // The driver gives no address for nothing.
         let length = usize::try_from(bytes.max(1)).unwrap_or(usize::MAX);
         // SAFETY: nothing reads it before it is written.
-        let slice = unsafe { self.stream.alloc::<u8>(length) }.map_err(|error| self.explain(&doing(), error))?;
+        let slice =
+            unsafe { self.stream.alloc::<u8>(length) }.map_err(|error| self.explain(&doing(), error))?;
         let address = slice.device_ptr(&self.stream).0;
         Ok(DeviceMemory { gpu: self.clone(), slice, address })
     }
@@ -135,7 +138,8 @@ impl Gpu {
         let symbol = CString::new(name).unwrap_or_default();
         let doing = format!("find the kernel `{name}` in `{}`", module.name);
         // SAFETY: modules are never unloaded.
-        let function = self.call(&doing, || unsafe { result::module::get_function(module.module, symbol) })?;
+        let function =
+            self.call(&doing, || unsafe { result::module::get_function(module.module, symbol) })?;
         if shared_bytes > DEFAULT_BYTES {
             let doing = format!("give the kernel `{name}` {shared_bytes} bytes of shared memory");
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;

@@ -158,6 +158,13 @@ pub struct Timing {
     pub on_device: Option<OnDevice>,
 }
 
+impl Timing {
+    /// The most bytes that were allocated on a device at one time; `None` where the model ran on none, or its driver does not tell.
+    pub fn device_peak_bytes(&self) -> Option<u64> {
+        self.on_device.as_ref()?.memory.as_ref()?.pool_peak_bytes
+    }
+}
+
 /// The model the candidate is compared with, timed in the same run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {

@@ -149,7 +149,7 @@ fn summary(measurement: &Measurement) -> MeasurementSummary {
         relative_iqr: timing.relative_iqr,
         validity: validity.name().into(),
         validity_reason: reason.to_owned(),
-        peak_memory_bytes: timing.peak_memory_bytes,
+        peak_memory_bytes: timing.device_peak_bytes().or(timing.peak_memory_bytes),
         baseline: baseline.map(|(baseline, ratio)| BaselineSummary {
             architecture: baseline.model.architecture.clone(),
             samples: baseline.timing.samples_ms.len() as u64,

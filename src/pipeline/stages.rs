@@ -6,8 +6,9 @@ use super::materials::{Folders, TrainingMaterial};
 use super::reproduce::{Error, Watcher};
 use super::settings::{MeasureSettings, ReleasedSettings};
 use crate::dataset::{self, Pair, Pairs};
+use crate::engine::cuda::Launches;
 use crate::engine::equivalence;
-use crate::engine::timed::{TimedModel, setup};
+use crate::engine::timed::{self, TimedModel};
 use crate::engine::upscaler::Upscaler;
 use crate::engine::{Backend, Compute, EngineError};
 use crate::evaluate::evaluate;
@@ -15,7 +16,7 @@ use crate::fsio;
 use crate::graph::Graph;
 use crate::imaging;
 use crate::interrupt::Signal;
-use crate::measure::{self, Plan, Protocol, Subject};
+use crate::measure::{GpuWatch, Plan, Protocol, Subject};
 use crate::metrics;
 use crate::models::{self, Architecture, Model};
 use crate::train::{self, Outcome, Progress, Stopped, Training};
@@ -166,17 +167,27 @@ pub(super) fn measure_steady(
     clocks: &Path,
 ) -> Result<(), Error> {
     let baseline = untrained(BASELINE)?;
-    let (candidate_upscaler, baseline_upscaler) =
-        (Upscaler::of_model(model, compute.backend.clone())?, Upscaler::of_model(&baseline, compute.backend.clone())?);
-    let mut candidate = TimedModel::on_size(&candidate_upscaler, settings.width, settings.height);
-    let mut beside = TimedModel::on_size(&baseline_upscaler, settings.width, settings.height);
+    let mut watched = timed::watch(compute, None)?;
+    let (candidate_upscaler, baseline_upscaler) = (
+        Upscaler::of_model(model, compute.backend.clone())?,
+        Upscaler::of_model(&baseline, compute.backend.clone())?,
+    );
+    let timed = |upscaler| {
+        TimedModel::on_size(upscaler, settings.width, settings.height).timed_by_device(Launches::default())
+    };
+    let (mut candidate, mut beside) = (timed(&candidate_upscaler)?, timed(&baseline_upscaler)?);
     let plan = Plan::new(Protocol::Steady, settings.budget_s)?;
-    let outcome = measure::measure_here(
+    let measured = timed::measured(
         &plan,
-        &setup(compute),
+        compute,
         Subject { model: model.identity.clone(), workload: &mut candidate },
         Some(Subject { model: baseline.identity.clone(), workload: &mut beside }),
-    )?;
+        watched.as_mut(),
+    );
+    if let Some(session) = &mut watched {
+        session.end().write(&target.with_file_name("gpu-clocks.jsonl"))?;
+    }
+    let outcome = measured?;
     fsio::write_json(target, &outcome.measurement)?;
     Ok(outcome.clocks.write(clocks)?)
 }
@@ -188,14 +199,15 @@ pub(super) fn measure_ntire(
     compute: &Compute,
     target: &Path,
 ) -> Result<(), Error> {
+    let mut watched = timed::watch(compute, None)?;
     let upscaler = Upscaler::of_model(model, compute.backend.clone())?;
     let mut images = Vec::new();
     for path in dataset::list_images(&folders.valid.lr)?.images {
         images.push((dataset::lr_stem(&path, upscaler.scale())?, imaging::decode_file(&path)?.image));
     }
-    let mut workload = TimedModel::on_images(&upscaler, images);
+    let mut workload = TimedModel::on_images(&upscaler, images).timed_by_device(Launches::Eager)?;
     let plan = Plan::new(Protocol::Ntire, Plan::DEFAULT_BUDGET.as_secs_f64())?;
     let subject = Subject { model: model.identity.clone(), workload: &mut workload };
-    let outcome = measure::measure_here(&plan, &setup(compute), subject, None)?;
+    let outcome = timed::measured(&plan, compute, subject, None, watched.as_mut())?;
     Ok(fsio::write_json(target, &outcome.measurement)?)
 }

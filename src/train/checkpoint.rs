@@ -46,7 +46,8 @@ pub enum CheckpointError {
     },
     /// Another engine computed the run in this folder.
     #[error(
-        "`{found}` trained the run in `{folder}`, and `{expected}` would not end with the same bits: go on with {}, choose another folder, or delete it to start over", options(found)
+        "`{found}` trained the run in `{folder}`, and `{expected}` would not end with the same bits: go on with {}, choose another folder, or delete it to start over",
+        options(found)
     )]
     OtherEngine {
         /// The training folder.

@@ -16,8 +16,8 @@ use crate::engine::{Backend, EngineError};
 use crate::fsio;
 use crate::graph::collapse::{Collapsed, collapse};
 use crate::graph::fold::{FoldError, Named};
-use crate::imaging::ValueTable;
 use crate::graph::{BuildError, Graph};
+use crate::imaging::ValueTable;
 use crate::interrupt::Signal;
 
 /// Why training stopped with an error.

@@ -7,12 +7,12 @@ use super::flat::Flat;
 use super::run::Error;
 use super::sampler::{Batch, Patch};
 use super::settings::TrainOn;
-use crate::engine::plan::Trainer;
 use crate::dataset::Pairs;
 use crate::engine::cpu::adam::Step;
+use crate::engine::plan::Trainer;
 use crate::engine::{Backend, Engine, EngineError, cuda, reference};
-use crate::imaging::ValueTable;
 use crate::graph::{Collapsed, Folding, Graph, collapse};
+use crate::imaging::ValueTable;
 
 /// Makes the steps of a run. Memory is kept from one to the next.
 pub struct Stepper {
@@ -27,8 +27,14 @@ enum Method {
         /// Updates that the moments on the device have seen, unless host and device differ.
         placed: Option<u64>,
     },
-    Plan { trainer: Box<Trainer>, folding: Option<Folding> },
-    Reference { graph: Graph, collapsed: Option<Collapsed> },
+    Plan {
+        trainer: Box<Trainer>,
+        folding: Option<Folding>,
+    },
+    Reference {
+        graph: Graph,
+        collapsed: Option<Collapsed>,
+    },
 }
 
 /// What a step did.
@@ -119,7 +125,12 @@ impl Stepper {
         rate: f64,
     ) -> Result<Stepped, Error> {
         if let Method::Cuda { .. } = self.method {
-            return self.on_device(weights, adam, |trainer, step| trainer.step(&batch.lr, &batch.hr, step), rate);
+            return self.on_device(
+                weights,
+                adam,
+                |trainer, step| trainer.step(&batch.lr, &batch.hr, step),
+                rate,
+            );
         }
         let (loss, gradients) = self.gradients(weights, batch)?;
         let updated = loss.is_finite() && all_finite(gradients.values());

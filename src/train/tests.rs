@@ -255,7 +255,8 @@ fn run(
     interrupted: &dyn Fn() -> Option<Signal>,
 ) -> Result<Outcome, Error> {
     let images = images();
-    let training = Training { settings, images: &images, images_sha256: "i".into(), folder, backend: engine.into() };
+    let training =
+        Training { settings, images: &images, images_sha256: "i".into(), folder, backend: engine.into() };
     train(&training, &mut |_, _| Ok(Some(30.0)), watch, interrupted)
 }
 
@@ -354,7 +355,7 @@ fn another_engine_does_not_go_on_with_a_run() {
     let refused = run(Engine::Plan, &settings, folder.path(), &mut Watch::default(), &|| None);
     let message = refused.unwrap_err().to_string();
     assert!(
-        message.contains("the reference engine trained") && message.contains("--engine reference"),
+        message.contains("`reference` trained the run in") && message.contains("--engine reference"),
         "{message}"
     );
     // Checkpoints from the time before engines had names are the reference engine's.
@@ -458,7 +459,11 @@ fn weights_of_another_model_are_refused() {
 }
 
 fn identity() -> RunIdentity {
-    RunIdentity { settings_sha256: "s".repeat(64), images_sha256: "i".repeat(64), engine: Engine::Plan.name().into() }
+    RunIdentity {
+        settings_sha256: "s".repeat(64),
+        images_sha256: "i".repeat(64),
+        engine: Engine::Plan.name().into(),
+    }
 }
 
 fn state(step: u64) -> State {

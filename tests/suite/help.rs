@@ -60,12 +60,20 @@ fn nonsense_is_a_usage_error_and_says_what_would_be_right() {
         ("inspect bicubic --size 256", "expected WIDTHxHEIGHT in pixels, e.g. 256x256"),
         ("evaluate --model bicubic --lr a --hr b --device gpu", "expected cpu or cuda:N"),
         ("evaluate --model bicubic --lr a --hr b --engine fast", "[possible values: plan, reference]"),
-        ("evaluate --model bicubic --lr a --hr b --precision f16", "[possible values: f32]"),
+        ("evaluate --model bicubic --lr a --hr b --precision f8", "[possible values: f32, tf32, f16, bf16]"),
+        (
+            "evaluate --model bicubic --lr a --hr b --precision f16",
+            "the CPU computes in f32, f16 needs --device cuda:N",
+        ),
         ("evaluate --model bicubic --lr a --hr b --threads 0", "--threads must be at least 1"),
         ("evaluate --model bicubic --lr a --hr b --threads many", "invalid value 'many'"),
         (
-            "evaluate --model bicubic --lr a --hr b --device cuda:0",
-            "there is no device cuda:0: this version computes on the CPU only; use --device cpu",
+            "evaluate --model bicubic --lr a --hr b --device cuda:0 --engine reference",
+            "the reference engine computes on the CPU only: use --device cpu, or --engine plan",
+        ),
+        (
+            "measure --model imdn --training-step 4x8",
+            "--training-step times steps on a GPU: give --device cuda:N; `make bench-step` times them on the CPU",
         ),
         ("collapse a.pth --out b --engine plan", "unexpected argument '--engine'"),
         ("measure --model rfdn --breakdown --baseline rlfn", "cannot be used with"),

@@ -14,9 +14,20 @@
 mod collapse;
 mod fetch;
 mod fetch_faults;
+mod gpu;
 mod help;
 mod inspect;
+#[path = "../../src/gpu/driver/fake.rs"]
+#[expect(
+    dead_code,
+    clippy::print_stdout,
+    reason = "processes that load the driver are the library's own tests"
+)]
+mod made_up;
 mod measure;
+#[path = "../fixtures/nvml/mod.rs"]
+#[expect(dead_code, reason = "the library's own tests use the rest")]
+mod nvml;
 mod place;
 mod published;
 mod quality;

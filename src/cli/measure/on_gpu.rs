@@ -2,13 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::cli::CliError;
 use crate::cli::common::Device;
-use crate::cli::{CliError, ExitCode};
-use crate::gpu::driver::Driver;
-use crate::measure::nvml::RecorderOptions;
-use crate::measure::{
-    self, ClockSource, Confirmation, GpuConditions, GpuOptions, GpuSession, MemoryOnDevice, OnDevice,
-};
+use crate::measure::{ClockSource, Confirmation, GpuConditions, MemoryOnDevice, OnDevice};
 
 /// Refuses to lock the clocks of no GPU.
 pub(super) fn check(device: Device, lock_clocks_mhz: Option<u32>) -> Result<(), CliError> {
@@ -18,16 +14,6 @@ pub(super) fn check(device: Device, lock_clocks_mhz: Option<u32>) -> Result<(), 
         }
         _ => Ok(()),
     }
-}
-
-/// Starts watching the GPU that is measured on, if it is one.
-pub(super) fn watch(device: Device, lock_clocks_mhz: Option<u32>) -> Result<Option<GpuSession>, CliError> {
-    let Device::Cuda(number) = device else { return Ok(None) };
-    let absent = |error| CliError::new(ExitCode::Usage, error);
-    let facts = Driver::open().and_then(|driver| driver.device(number as usize)).map_err(absent)?;
-    let recorder = RecorderOptions::new(facts.uuid);
-    let session = GpuSession::start(&GpuOptions { recorder, lock_mhz: lock_clocks_mhz });
-    Ok(Some(session.map_err(measure::Error::from)?))
 }
 
 /// The ratio in cycles and the verdict.
@@ -121,13 +107,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::ExitCode;
 
     #[test]
     fn clocks_of_no_gpu_cannot_be_locked() {
         let error = check(Device::Cpu, Some(1410)).unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::Usage);
         assert!(check(Device::Cpu, None).is_ok() && check(Device::Cuda(0), Some(1410)).is_ok());
-        assert!(watch(Device::Cpu, None).unwrap().is_none());
     }
 
     fn window(accepted: bool) -> serde_json::Value {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::engine::cuda::cases::{self, Prepared, compare};
 use crate::engine::cuda::Kernels;
+use crate::engine::cuda::cases::{self, Prepared, compare};
 use crate::engine::cuda::launch::Command;
 use crate::gpu::device::Gpu;
 

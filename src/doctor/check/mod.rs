@@ -45,7 +45,8 @@ impl GpuCheck {
     /// What failed: its name, and what is wrong.
     pub fn failures(&self) -> impl Iterator<Item = (&str, String)> {
         let kernels = self.kernels.iter().filter(|kernel| !kernel.passed);
-        let kernels = kernels.map(|kernel| (kernel.name.as_str(), kernel.problem.clone().unwrap_or_default()));
+        let kernels =
+            kernels.map(|kernel| (kernel.name.as_str(), kernel.problem.clone().unwrap_or_default()));
         let networks = self.networks.iter().filter(|network| !network.passed);
         kernels.chain(networks.map(|network| (network.name.as_str(), network.in_words())))
     }

@@ -6,8 +6,8 @@
 use super::launch::{self, Command};
 use super::layout::{ALIGNMENT_BYTES, Layout, pixel};
 use super::params::{
-    self, Convolution, Elementwise, Ends, Finish, Loss, MAX_INPUTS, MAX_PARTS, MAX_SOURCES, Operand, Pack, Source,
-    Spatial, WeightGradient,
+    self, Convolution, Elementwise, Ends, Finish, Loss, MAX_INPUTS, MAX_PARTS, MAX_SOURCES, Operand, Pack,
+    Source, Spatial, WeightGradient,
 };
 use super::{Format, Math};
 use crate::engine::EngineError;
@@ -37,8 +37,6 @@ pub(super) struct Sites<'a> {
 pub(super) enum End {
     /// It is written as f32, NCHW.
     Planes(u64),
-    /// One image is written as interleaved 8-bit RGB; a u32 that is 1 becomes 0 where a value is not a number.
-    Image { pixels: u64, finite: u64, data_range: f32 },
     /// It is compared with the HR batch (f32, NCHW); the mean difference goes to an f64.
     Loss { hr: u64, total: u64 },
 }
@@ -169,6 +167,18 @@ impl Compiler<'_> {
             .collect()
     }
 
+    /// The launch that makes interleaved 8-bit RGB of the values that the program stores, which are there until the next run. The u32 at `finite` becomes 0 where a value is
+    /// not a number.
+    pub(super) fn image(&self, pixels: u64, finite: u64, data_range: f32) -> Option<Command> {
+        let stores = |step: &&Step| matches!(step.operation, Operation::Store { .. });
+        let step = self.program.steps.iter().find(stores)?;
+        let Operation::Store { factor } = step.operation else { return None };
+        let sr = *step.inputs.first()?.first()?;
+        let told = Ends { finite, data_range, ..self.ends(sr, pixels, factor) };
+        let launch = launch::ends::store_image(self.math, &told);
+        Some(Command { label: step.label.clone(), launch, params: told.into(), multiply_adds: 0 })
+    }
+
     fn step(&self, index: usize, step: &Step) -> Result<Vec<launch::Told>, EngineError> {
         let math = self.math;
         let first = |input: usize| step.inputs.get(input).and_then(|pieces| pieces.first()).copied();
@@ -177,7 +187,7 @@ impl Compiler<'_> {
             Operation::Pack { .. } => Ok(Vec::new()),
             Operation::Load => {
                 let Some(buffer) = step.output else { return Ok(Vec::new()) };
-                let ends = self.ends(self.places().whole(buffer), self.sites.lr, 1, 0.0, 0);
+                let ends = self.ends(self.places().whole(buffer), self.sites.lr, 1);
                 one((launch::ends::load(math, &ends), ends.into()))
             }
             Operation::Conv { name, conv, direction, .. } => {
@@ -190,11 +200,15 @@ impl Compiler<'_> {
             Operation::Sigmoid => self.elementwise(step, launch::elementwise::sigmoid),
             Operation::SigmoidGradient => self.elementwise(step, launch::elementwise::sigmoid_gradient),
             &Operation::MaxPool { kernel, stride } => {
-                let told = self.spatial(step, |spatial| (spatial.kernel, spatial.stride) = (number(kernel), number(stride)));
+                let told = self.spatial(step, |spatial| {
+                    (spatial.kernel, spatial.stride) = (number(kernel), number(stride))
+                });
                 one((launch::spatial::max_pool(math, &told), told.into()))
             }
             &Operation::MaxPoolGradient { kernel, stride } => {
-                let told = self.spatial(step, |spatial| (spatial.kernel, spatial.stride) = (number(kernel), number(stride)));
+                let told = self.spatial(step, |spatial| {
+                    (spatial.kernel, spatial.stride) = (number(kernel), number(stride))
+                });
                 one((launch::spatial::max_pool_gradient(math, &told), told.into()))
             }
             Operation::ResizeBilinear => {
@@ -226,12 +240,8 @@ impl Compiler<'_> {
                 self.f32_only(sr, step)?;
                 match self.sites.end {
                     End::Planes(planes) => {
-                        let ends = self.ends(sr, planes, factor, 0.0, 0);
+                        let ends = self.ends(sr, planes, factor);
                         one((launch::ends::store(math, &ends), ends.into()))
-                    }
-                    End::Image { pixels, finite, data_range } => {
-                        let ends = self.ends(sr, pixels, factor, data_range, finite);
-                        one((launch::ends::store_image(math, &ends), ends.into()))
                     }
                     End::Loss { .. } => Ok(Vec::new()),
                 }
@@ -306,7 +316,8 @@ impl Compiler<'_> {
     fn weight_gradient(&self, index: usize, step: &Step, conv: &Conv2d) -> Result<launch::Told, EngineError> {
         let refused = || unsupported(format!("the weight gradient of {}", step.label));
         let Some(sums) = self.layout.sums(index) else { return Err(refused()) };
-        let told = weight_gradient(self.program, step, conv, |piece| self.places().address(piece)).ok_or_else(refused)?;
+        let told = weight_gradient(self.program, step, conv, |piece| self.places().address(piece))
+            .ok_or_else(refused)?;
         let told = WeightGradient {
             sums: self.sites.arena + sums.offset,
             bias_sums: if conv.bias { self.sites.arena + sums.bias_offset } else { 0 },
@@ -320,7 +331,12 @@ impl Compiler<'_> {
         Ok((launch.ok_or_else(refused)?, told.into()))
     }
 
-    fn finish_gradient(&self, index: usize, name: &str, conv: &Conv2d) -> Result<Vec<launch::Told>, EngineError> {
+    fn finish_gradient(
+        &self,
+        index: usize,
+        name: &str,
+        conv: &Conv2d,
+    ) -> Result<Vec<launch::Told>, EngineError> {
         let sums = index.checked_sub(1).and_then(|sums| self.layout.sums(sums));
         let Some(sums) = sums else { return Err(unsupported(name.to_owned())) };
         let weight_shape = conv.weight_shape();
@@ -332,8 +348,7 @@ impl Compiler<'_> {
             let key = format!("{name}.{suffix}");
             let count = number(shape.iter().product());
             let target = (self.sites.gradient)(&key).ok_or(EngineError::Weight { key, shape })?;
-            let told =
-                Finish { sums: self.sites.arena + offset, target, count, splits: number(sums.splits) };
+            let told = Finish { sums: self.sites.arena + offset, target, count, splits: number(sums.splits) };
             let launch = launch::gradient::finish_gradient(&told, self.math);
             Ok((launch.ok_or_else(|| unsupported(name.to_owned()))?, told.into()))
         };
@@ -391,19 +406,19 @@ impl Compiler<'_> {
         told
     }
 
-    fn ends(&self, values: Piece, planes: u64, factor: usize, data_range: f32, finite: u64) -> Ends {
+    fn ends(&self, values: Piece, planes: u64, factor: usize) -> Ends {
         let (height, width) = self.places().size(Some(values));
         Ends {
             planes,
             values: self.places().address(values),
-            finite,
+            finite: 0,
             pixel: self.places().pixel(values.buffer),
             images: number(self.program.batch),
             channels: number(values.channels / factor.pow(2).max(1)),
             height,
             width,
             factor: number(factor),
-            data_range,
+            data_range: 0.0,
             unused: 0,
         }
     }
@@ -447,13 +462,19 @@ struct Places<'a> {
 
 impl Places<'_> {
     /// What a convolution is told, but for its weights.
-    fn convolution(&self, step: &Step, conv: &Conv2d, direction: Direction) -> Result<Convolution, EngineError> {
+    fn convolution(
+        &self,
+        step: &Step,
+        conv: &Conv2d,
+        direction: Direction,
+    ) -> Result<Convolution, EngineError> {
         let Some(buffer) = step.output else { return Err(unsupported(step.label.clone())) };
         let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
         let (height, width) = self.size(Some(self.whole(buffer)));
         let (input_height, input_width) = self.size(pieces.first().copied());
         let (inputs, outputs) = channels(conv, direction);
-        let too_many = |count: usize, what: &str| unsupported(format!("{}: it {what} {count} ranges", step.label));
+        let too_many =
+            |count: usize, what: &str| unsupported(format!("{}: it {what} {count} ranges", step.label));
         let sources = sources(self.program, pieces, |piece| self.address(piece));
         let mut told = Convolution {
             sources: sources.ok_or_else(|| too_many(pieces.len(), "reads"))?,
@@ -563,7 +584,11 @@ pub(super) fn weight_gradient(
 }
 
 /// What is read: `None` for too many ranges.
-fn sources(program: &Program, pieces: &[Piece], address: impl Fn(Piece) -> u64) -> Option<[Source; MAX_SOURCES]> {
+fn sources(
+    program: &Program,
+    pieces: &[Piece],
+    address: impl Fn(Piece) -> u64,
+) -> Option<[Source; MAX_SOURCES]> {
     if pieces.len() > MAX_SOURCES {
         return None;
     }

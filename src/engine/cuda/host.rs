@@ -42,7 +42,9 @@ impl HostMemory {
     /// [`Outside`]
     pub fn read<const N: usize>(&self, address: u64) -> Result<[u8; N], Outside> {
         let range = address.checked_sub(BASE).and_then(|at| usize::try_from(at).ok());
-        let found = range.and_then(|at| self.bytes.get(at..at.checked_add(N)?)).and_then(|bytes| bytes.try_into().ok());
+        let found = range
+            .and_then(|at| self.bytes.get(at..at.checked_add(N)?))
+            .and_then(|bytes| bytes.try_into().ok());
         found.ok_or(Outside { address, length: N, size: self.bytes.len() })
     }
 

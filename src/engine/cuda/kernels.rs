@@ -29,11 +29,6 @@ pub(super) fn ptx(module: &str) -> Option<&'static CStr> {
     CStr::from_bytes_with_nul(text.as_bytes()).ok()
 }
 
-/// The names of all modules.
-pub(super) fn modules() -> impl Iterator<Item = &'static str> {
-    MODULES.iter().map(|(name, _)| *name)
-}
-
 /// Kernels on a device.
 pub struct Kernels {
     gpu: Arc<Gpu>,
@@ -100,5 +95,94 @@ impl Kernels {
             unsafe { self.gpu.launch(launch.kernel, *function, shape, command.params.address()) }?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::engine::cuda::cases;
+    use crate::fsio;
+
+    fn folder() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/engine/cuda/kernels")
+    }
+
+    /// Bytes of the parameter of every kernel, as the PTX says.
+    fn parameters() -> BTreeMap<(&'static str, String), usize> {
+        let mut found = BTreeMap::new();
+        for (module, text) in MODULES {
+            for entry in text.split(".visible .entry ").skip(1) {
+                let name = entry.split('(').next().unwrap();
+                let size = entry.split(&format!("{name}_param_0[")).nth(1).unwrap();
+                let size = size.split(']').next().unwrap().parse().unwrap();
+                assert!(!entry.contains(&format!("{name}_param_1")), "{name} takes one structure");
+                found.insert((*module, name.to_owned()), size);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_kernel_takes_the_structure_that_it_is_told_and_has_a_case() {
+        let mut parameters = parameters();
+        let mut told: BTreeMap<(&str, String), usize> = BTreeMap::new();
+        for case in cases::all().unwrap() {
+            for step in case.steps {
+                told.insert((step.launch.module, step.launch.kernel.into()), step.params.bytes().len());
+            }
+        }
+        // Clocks are of no interest to twins.
+        let stamp = parameters.remove(&("measure", "clock_stamp".into()));
+        assert_eq!(stamp, Some(size_of::<crate::engine::cuda::params::Stamp>()));
+        assert_eq!(told, parameters);
+    }
+
+    /// `make kernels` and `build.py check` compile; this sees at once, without a compiler, that sources were changed and the PTX was not made anew.
+    #[test]
+    fn the_ptx_is_of_these_sources() {
+        let mut headers: Vec<PathBuf> =
+            std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        headers.retain(|path| path.extension().is_some_and(|end| end == "cuh"));
+        assert!(headers.len() >= 2);
+        for (module, text) in MODULES {
+            let source = folder().join(format!("{}.cu", module.split('.').next().unwrap()));
+            let mut files = headers.clone();
+            files.push(source.clone());
+            files.sort();
+            let mut all = Vec::new();
+            for file in files {
+                all.extend(file.file_name().unwrap().as_encoded_bytes());
+                all.push(0);
+                all.extend(std::fs::read(&file).unwrap());
+                all.push(0);
+            }
+            let name = source.file_name().unwrap().to_str().unwrap();
+            let head = format!(
+                "// Made from {name} by build.py; the sources' SHA-256 is {}\n",
+                fsio::sha256_hex(&all)
+            );
+            assert!(text.starts_with(&head), "{module}.ptx is stale: run `make kernels`");
+        }
+        let carried = MODULES.iter().map(|(name, _)| format!("{name}.ptx"));
+        let files = std::fs::read_dir(folder().join("ptx")).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut files: Vec<String> = files.map(|name| name.into_string().unwrap()).collect();
+        files.retain(|name| name != "README.md");
+        files.sort();
+        let mut carried: Vec<String> = carried.collect();
+        carried.sort();
+        assert_eq!(files, carried);
+    }
+
+    /// Every CUDA 12 driver takes it, on every GPU since Ampere.
+    #[test]
+    fn the_ptx_is_old_enough_for_every_driver_that_is_accepted() {
+        for (module, text) in MODULES {
+            assert!(text.contains("\n.version 8.0\n.target sm_80\n"), "{module}");
+            assert!(ptx(module).is_some());
+        }
     }
 }

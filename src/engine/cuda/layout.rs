@@ -71,7 +71,10 @@ impl Layout {
             let (splits, weight, bias) = size;
             let weight_bytes = (splits * weight * size_of::<f32>()).next_multiple_of(ALIGNMENT_BYTES);
             // They are read by the next step, which finishes the gradient.
-            items.push(Item { live: (index, index + 1), size: weight_bytes + splits * bias * size_of::<f32>() });
+            items.push(Item {
+                live: (index, index + 1),
+                size: weight_bytes + splits * bias * size_of::<f32>(),
+            });
             sums[index] = Some((items.len() - 1, weight_bytes, splits));
         }
         let rows = program.batch * program.buffers.iter().map(|buffer| buffer.height).max().unwrap_or(0);
@@ -131,7 +134,12 @@ fn formats(program: &Program, math: Math) -> Vec<Format> {
 }
 
 /// Parts, weight values and bias values of a weight gradient's sums.
-fn sums_of(program: &Program, step: &Step, math: Math, multiprocessors: usize) -> Option<(usize, usize, usize)> {
+fn sums_of(
+    program: &Program,
+    step: &Step,
+    math: Math,
+    multiprocessors: usize,
+) -> Option<(usize, usize, usize)> {
     /// Where a buffer might begin.
     const SOMEWHERE: u64 = ALIGNMENT_BYTES as u64;
     let Operation::WeightGradient { conv, .. } = &step.operation else { return None };

@@ -18,18 +18,18 @@ mod layout;
 mod network;
 pub mod params;
 mod tensors;
-mod timer;
-mod trainer;
 #[cfg(test)]
 mod tests;
+mod timer;
+mod trainer;
 pub mod twin;
 
 use serde::{Deserialize, Serialize};
 
 pub use host::{HostMemory, Outside};
 pub use images::Images;
-pub use network::{Launches, Network};
 pub use kernels::Kernels;
+pub use network::{Launches, Network};
 pub use timer::Timer;
 pub use trainer::{Stepped, Trainer};
 

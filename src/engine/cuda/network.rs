@@ -12,6 +12,7 @@ use crate::engine::EngineError;
 use crate::engine::plan::lower::{Mode, lower};
 use crate::gpu::device::{DeviceMemory, Gpu, Graph as Recorded};
 use crate::graph::{Graph, shapes};
+use crate::imaging::RgbImage;
 use crate::weights::StateDict;
 
 /// How the kernels of a forward pass are started.
@@ -54,6 +55,9 @@ struct Planned {
     memory: DeviceMemory,
     lr_offset: u64,
     sr_offset: u64,
+    /// Makes 8-bit images of what the last pass left.
+    to_image: Vec<Ready>,
+    image_offset: u64,
 }
 
 impl Network {
@@ -99,6 +103,28 @@ impl Network {
         self.load(lr)?;
         self.run(Launches::Graph)?;
         self.fetch(memory)
+    }
+
+    /// The 8-bit SR image of one LR image (1×3×H×W in the model's data range), clamped and rounded on the device; `None` where a value is not a number.
+    ///
+    /// # Errors
+    /// [`EngineError`]
+    pub fn image(&self, lr: &Array<f32>) -> Result<Option<RgbImage>, EngineError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.load(lr)?;
+        self.run(Launches::Graph)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(planned) = &mut state.planned else { return Err(self.nothing()) };
+        let ([_, height, width], [1, ..]) = (planned.output, planned.shape) else { return Ok(None) };
+        let mut pixels = vec![0u8; 3 * height * width];
+        let finite_offset = planned.image_offset + (pixels.len() as u64).next_multiple_of(256);
+        planned.memory.upload(finite_offset, &[1u32])?;
+        // SAFETY: the memory is that of the same plan.
+        unsafe { self.kernels.start(&planned.to_image) }?;
+        planned.memory.download(planned.image_offset, &mut pixels)?;
+        let mut finite = [0u32];
+        planned.memory.download(finite_offset, &mut finite)?;
+        Ok((finite == [1]).then(|| RgbImage::new(width, height, pixels)).and_then(Result::ok))
     }
 
     /// Plans for the size of an LR batch and brings it to the device. [`Network::run`] then computes.
@@ -193,7 +219,10 @@ impl Network {
         let lr_offset = layout.bytes.next_multiple_of(256);
         let lr_bytes = floats(&[self.graph.input_channels(), height, width]);
         let sr_offset = (lr_offset + lr_bytes).next_multiple_of(256);
-        let memory = gpu.allocate(sr_offset + floats(&output))?;
+        let image_offset = (sr_offset + floats(&output)).next_multiple_of(256);
+        // The pixels of one image, and whether they are all numbers.
+        let image_bytes = (output.iter().product::<usize>() as u64).next_multiple_of(256) + 256;
+        let memory = gpu.allocate(image_offset + image_bytes)?;
         let wanted = Packed::of(&program, &layout, self.math);
         let fresh = packed.as_ref().is_none_or(|(known, _)| *known != wanted);
         if fresh {
@@ -221,9 +250,22 @@ impl Network {
             // SAFETY: weights and packed weights live as long as the network.
             unsafe { self.kernels.start(&prepare) }?;
         }
+        let image_at = memory.address() + image_offset;
+        let to_image = compiler.image(image_at, image_at + image_bytes - 256, self.graph.data_range());
+        let to_image = self.kernels.ready(to_image.into_iter().collect())?;
         let commands = self.kernels.ready(compiler.run()?)?;
         // SAFETY: nothing runs while it is recorded; the memory is kept beside the recording.
         let recorded = gpu.capture(|| unsafe { self.kernels.start(&commands) })?;
-        Ok(Planned { shape, output, commands, recorded, memory, lr_offset, sr_offset })
+        Ok(Planned {
+            shape,
+            output,
+            commands,
+            recorded,
+            memory,
+            lr_offset,
+            sr_offset,
+            to_image,
+            image_offset,
+        })
     }
 }

@@ -42,8 +42,17 @@ impl Timer {
         let stamps = gpu.allocate(2 * half)?;
         let stamp = |offset: u64| {
             let launch = launch::measure::clock_stamp(gpu.facts().multiprocessors);
-            let told = Stamp { to: stamps.address() + offset, multiprocessors: gpu.facts().multiprocessors as i32, unused: 0 };
-            kernels.ready(vec![Command { label: "clock".into(), launch, params: told.into(), multiply_adds: 0 }])
+            let told = Stamp {
+                to: stamps.address() + offset,
+                multiprocessors: gpu.facts().multiprocessors as i32,
+                unused: 0,
+            };
+            kernels.ready(vec![Command {
+                label: "clock".into(),
+                launch,
+                params: told.into(),
+                multiply_adds: 0,
+            }])
         };
         let (before, after) = (stamp(0)?, stamp(half)?);
         let (from, to) = (gpu.event()?, gpu.event()?);
@@ -57,6 +66,12 @@ impl Timer {
     pub fn flush(&self, kernels: &Kernels) -> Result<(), GpuError> {
         kernels.gpu().fill(&self.cache, 0)?;
         kernels.gpu().synchronize()
+    }
+
+    /// Bytes of device memory that this holds.
+    pub fn bytes(&self) -> u64 {
+        let stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        self.cache.bytes() + stamps.bytes()
     }
 
     /// How many bytes [`Timer::flush`] overwrites.

@@ -17,12 +17,12 @@ use crate::array::Array;
 use crate::dataset::{Crop, Pairs};
 use crate::engine::EngineError;
 use crate::engine::cpu::adam::Step;
-use crate::random::Random;
 use crate::engine::plan::lower::{Mode, lower};
 use crate::gpu::device::{DeviceMemory, Gpu, Graph as Recorded};
 use crate::graph::fold::Fold;
-use crate::imaging::ValueTable;
 use crate::graph::{Backward, Graph, NodeId, ShapeError, backward, collapse, shapes};
+use crate::imaging::ValueTable;
+use crate::random::Random;
 
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -214,7 +214,12 @@ impl Trainer {
     ///
     /// # Errors
     /// As for [`Trainer::step`].
-    pub fn bring_random(&mut self, [patches, side]: [usize; 2], seed: u64, adam: Step) -> Result<(), EngineError> {
+    pub fn bring_random(
+        &mut self,
+        [patches, side]: [usize; 2],
+        seed: u64,
+        adam: Step,
+    ) -> Result<(), EngineError> {
         let mut random = Random::new(&[seed, patches as u64, side as u64]);
         let mut values = |shape: [usize; 4]| {
             let mut array = Array::filled(shape, 0.0f32);
@@ -279,7 +284,8 @@ impl Trainer {
         let flat = [&self.weights, &self.gradients, &self.first, &self.second];
         let folded = self.folding.iter().flat_map(|folding| [&folding.weights, &folding.gradients]);
         let tensors: u64 = flat.into_iter().chain(folded).map(Tensors::bytes).sum();
-        let planned = self.planned.as_ref().map_or(0, |planned| planned.memory.bytes() + planned._packed.bytes());
+        let planned =
+            self.planned.as_ref().map_or(0, |planned| planned.memory.bytes() + planned._packed.bytes());
         tensors + planned + self.scalars.bytes()
     }
 
@@ -437,7 +443,12 @@ impl Trainer {
                         false => launch::training::fold(&told),
                         true => launch::training::unfold(&told),
                     };
-                    commands.push(Command { label: name.clone(), launch, params: told.into(), multiply_adds: 0 });
+                    commands.push(Command {
+                        label: name.clone(),
+                        launch,
+                        params: told.into(),
+                        multiply_adds: 0,
+                    });
                 };
                 let number = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
                 let weight = Told {
@@ -449,11 +460,20 @@ impl Trainer {
                 match branch {
                     Fold::Conv { name: branch, conv: own } => {
                         let (folded, branch_weight) = of("weight", branch)?;
-                        push(0, Told { branch: branch_weight, folded, branch_kernel: number(own.kernel), ..weight });
+                        push(
+                            0,
+                            Told {
+                                branch: branch_weight,
+                                folded,
+                                branch_kernel: number(own.kernel),
+                                ..weight
+                            },
+                        );
                         if own.bias {
                             let (folded, branch) = of("bias", branch)?;
                             let channels = number(conv.out_channels);
-                            let one = Told { channels, in_channels: 1, kernel: 1, branch_kernel: 1, ..weight };
+                            let one =
+                                Told { channels, in_channels: 1, kernel: 1, branch_kernel: 1, ..weight };
                             push(1, Told { branch, folded, ..one });
                         }
                     }

@@ -37,6 +37,7 @@ impl fmt::Display for Plan {
 }
 
 /// A step without its algorithm, which is the processor's: what it computes, of what, where to, and what is done before it is stored.
+#[cfg(test)]
 pub(in crate::engine) fn step_text(step: &Step) -> String {
     Line { step, algorithm: None }.to_string()
 }

@@ -17,7 +17,8 @@ pub(in crate::engine) fn places(items: &[Item], align: usize) -> (Vec<usize>, us
     for index in order {
         let Item { live, size } = items[index];
         let together = |&&other: &&usize| items[other].live.0 <= live.1 && live.0 <= items[other].live.1;
-        let taken = placed.iter().filter(together).map(|&other| (offsets[other], offsets[other] + items[other].size));
+        let taken =
+            placed.iter().filter(together).map(|&other| (offsets[other], offsets[other] + items[other].size));
         let mut taken: Vec<(usize, usize)> = taken.collect();
         taken.sort_unstable();
         let mut offset = 0;

@@ -126,7 +126,7 @@ pub fn store_image(memory: &mut HostMemory, p: &Ends) -> Result<(), Outside> {
 
 /// `loss`: the absolute differences of each row of LR pixels, summed in f64, and the gradient. The gradient may lie in SR's place.
 ///
-/// The order of a sum is the kernel's, so that bits can be compared: runs of 8 channels are dealt to [`LOSS_THREADS`] sums in turn, which are then added by [`halved`].
+/// The order of a sum is the kernel's, so that bits can be compared: runs of 8 channels are dealt to [`LOSS_THREADS`] sums in turn, which are then added by `halved`.
 ///
 /// # Errors
 /// [`Outside`]
@@ -169,7 +169,7 @@ fn slope(sr: f32, hr: f32, unit: f32) -> f32 {
     }
 }
 
-/// `loss_total`: the mean of all absolute differences. Rows are dealt to [`LOSS_THREADS`] sums in turn, which are then added by [`halved`].
+/// `loss_total`: the mean of all absolute differences. Rows are dealt to [`LOSS_THREADS`] sums in turn, which are then added by `halved`.
 ///
 /// # Errors
 /// [`Outside`]
