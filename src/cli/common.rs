@@ -102,9 +102,9 @@ impl MachineArgs {
                 let name = other.name();
                 Err(CliError::usage(format!("the CPU computes in f32, {name} needs --device cuda:N")))
             }
-            (Device::Cuda(_), _) => {
-                Err(CliError::usage(format!("{what} computes on the CPU only: use --device cpu")))
-            }
+            (Device::Cuda(number), _) => Err(CliError::usage(format!(
+                "{what} computes on the CPU only, and cuda:{number} was asked for: use --device cpu"
+            ))),
         }
     }
 

@@ -34,10 +34,10 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// Say nothing but errors on standard error [default: off]
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 900)]
     pub quiet: bool,
     /// Say more on standard error; twice for everything [default: off]
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, display_order = 901, action = clap::ArgAction::Count, conflicts_with = "quiet")]
     pub verbose: u8,
 }
 

@@ -27,6 +27,16 @@ pub struct DeviceMemory {
     address: u64,
 }
 
+/// Memory of the host that a device reads by itself while the host goes on; given back when dropped.
+pub struct Pinned {
+    address: *mut f32,
+    values: usize,
+    gpu: Arc<Gpu>,
+}
+
+// SAFETY: it is owned memory; the device only reads it between calls that take it by reference.
+unsafe impl Send for Pinned {}
+
 /// A kernel of a loaded module.
 #[derive(Clone, Copy, Debug)]
 pub struct Function(sys::CUfunction);
@@ -114,6 +124,19 @@ impl Gpu {
             unsafe { self.stream.alloc::<u8>(length) }.map_err(|error| self.explain(&doing(), error))?;
         let address = slice.device_ptr(&self.stream).0;
         Ok(DeviceMemory { gpu: self.clone(), slice, address })
+    }
+
+    /// Memory of the host for so many values, zeros.
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`] where the system does not lock that much.
+    pub fn pinned(self: &Arc<Self>, values: usize) -> Result<Pinned, GpuError> {
+        let bytes = values.max(1) * size_of::<f32>();
+        // SAFETY: no flags are asked for; it is freed when dropped.
+        let address = self.call("lock memory of the host", || unsafe { result::malloc_host(bytes, 0) })?;
+        // SAFETY: the driver gave that many bytes, aligned for any number; zeros are values.
+        unsafe { address.cast::<u8>().write_bytes(0, bytes) };
+        Ok(Pinned { address: address.cast(), values, gpu: self.clone() })
     }
 
     /// Loads a module from PTX.
@@ -309,7 +332,38 @@ unsafe impl Send for Module {}
 // SAFETY: as above.
 unsafe impl Sync for Module {}
 
+impl Pinned {
+    /// The values. Whoever writes them has waited until the device has read what was there.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        // SAFETY: the memory holds that many values and is borrowed with this.
+        unsafe { std::slice::from_raw_parts_mut(self.address, self.values) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // What was started may still read it. A device that is lost reads nothing any more, and there is nobody to tell.
+        let _ = self.gpu.synchronize();
+        // SAFETY: the driver gave the memory, and nobody reads it any more.
+        let _ =
+            self.gpu.call("free memory of the host", || unsafe { result::free_host(self.address.cast()) });
+    }
+}
+
 impl DeviceMemory {
+    /// Starts to copy all values of locked memory to the device, from byte `offset` on; returns before it is done.
+    ///
+    /// # Errors
+    /// [`GpuError::Call`] when they do not fit, or the driver refuses.
+    pub fn upload_pinned(&mut self, offset: u64, values: &Pinned) -> Result<(), GpuError> {
+        self.check(offset, values.values * size_of::<f32>(), "copy to")?;
+        let (to, stream) = (self.address + offset, self.gpu.stream.cu_stream());
+        // SAFETY: the memory holds that many values; it is not freed before the device is done.
+        let from = unsafe { std::slice::from_raw_parts(values.address, values.values) };
+        // SAFETY: it fits, as checked.
+        self.gpu.call("copy to the GPU", || unsafe { result::memcpy_htod_async(to, from, stream) })
+    }
+
     /// The address of the first byte on the device.
     pub fn address(&self) -> u64 {
         self.address

@@ -256,6 +256,8 @@ impl Running<'_> {
             data_range,
         );
         progress.stage(&stage.name, self.state.stage_step, total);
+        // The next batch, where it was cut while a device computed.
+        let mut ahead = None;
         while self.state.stage_step < total {
             let rate = schedule.rate(self.state.stage_step);
             let epoch = schedule.epoch(self.state.stage_step);
@@ -267,8 +269,15 @@ impl Running<'_> {
                     (stepped, padded(&patches))
                 }
                 false => {
-                    let batch = sampler.batch(*stage_step);
-                    (self.stepper.step(weights, adam, &batch, rate)?, batch.padded_patches)
+                    let batch = ahead.take().unwrap_or_else(|| sampler.batch(*stage_step));
+                    let next = *stage_step + 1;
+                    let goes_on = next < total && self.stepper.leaves_the_processor_free();
+                    let (stepped, following) = rayon::join(
+                        || self.stepper.step(weights, adam, &batch, rate),
+                        || goes_on.then(|| sampler.batch(next)),
+                    );
+                    ahead = following;
+                    (stepped?, batch.padded_patches)
                 }
             };
             if !stepped.updated {

@@ -142,6 +142,11 @@ impl Stepper {
 }
 
 impl Stepper {
+    /// Whether steps are computed elsewhere, so that the processor has time for the next batch meanwhile.
+    pub fn leaves_the_processor_free(&self) -> bool {
+        matches!(self.method, Method::Cuda { .. })
+    }
+
     /// Brings training images to where steps are computed, if that is a device and they fit; then [`Stepper::step_on_images`] makes steps.
     ///
     /// # Errors

@@ -51,7 +51,8 @@ fn commands_that_need_no_files_run() {
         });
         // Fetching needs a network; only what can be fetched is known without one.
         let needs_data = words.get(1) == Some(&"fetch") && !words.contains(&"--list");
-        if words[0] != "esr" || needs_files || needs_data || words.contains(&"submission.zip") {
+        let needs_gpu = words.iter().any(|word| word.starts_with("cuda:"));
+        if words[0] != "esr" || needs_gpu || needs_files || needs_data || words.contains(&"submission.zip") {
             continue;
         }
         let output = Command::new(env!("CARGO_BIN_EXE_esr")).args(&words[1..]).output().unwrap();

@@ -17,10 +17,12 @@ pub mod launch;
 mod layout;
 mod network;
 pub mod params;
+mod rebase;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod timer;
+pub mod told;
 mod trainer;
 pub mod twin;
 

@@ -18,7 +18,7 @@ use crate::dataset::{Crop, Pairs};
 use crate::engine::EngineError;
 use crate::engine::cpu::adam::Step;
 use crate::engine::plan::lower::{Mode, lower};
-use crate::gpu::device::{DeviceMemory, Gpu, Graph as Recorded};
+use crate::gpu::device::{DeviceMemory, Gpu, Graph as Recorded, Pinned};
 use crate::graph::fold::Fold;
 use crate::graph::{Backward, Graph, NodeId, ShapeError, backward, collapse, shapes};
 use crate::imaging::ValueTable;
@@ -72,6 +72,8 @@ struct Planned {
     step_on_images: Option<Recorded>,
     kernels: usize,
     memory: DeviceMemory,
+    /// A batch on its way: LR and HR.
+    on_its_way: [Pinned; 2],
     lr_offset: u64,
     hr_offset: u64,
     patches_offset: u64,
@@ -318,8 +320,13 @@ impl Trainer {
                 format!("the HR batch has shape {found:?}, and x{scale} of the LR batch is {wanted:?}");
             return Err(EngineError::Shape(ShapeError { width, height, node: "loss".into(), problem }));
         }
-        planned.memory.upload(planned.lr_offset, lr.data())?;
-        planned.memory.upload(planned.hr_offset, hr.data())?;
+        // The device has to have read the batch before.
+        self.kernels.gpu().synchronize()?;
+        let offsets = [planned.lr_offset, planned.hr_offset];
+        for ((batch, staged), offset) in [lr, hr].into_iter().zip(&mut planned.on_its_way).zip(offsets) {
+            staged.values_mut().copy_from_slice(batch.data());
+            planned.memory.upload_pinned(offset, staged)?;
+        }
         Ok(())
     }
 
@@ -399,6 +406,10 @@ impl Trainer {
             step_on_images: if crop.is_some() { Some(record(&commands)?) } else { None },
             kernels: commands.len(),
             memory,
+            on_its_way: [
+                gpu.pinned(images * self.channels * height * width)?,
+                gpu.pinned(images * output.iter().product::<usize>())?,
+            ],
             lr_offset,
             hr_offset,
             patches_offset,

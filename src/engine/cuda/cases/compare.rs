@@ -1,8 +1,9 @@
 //! Compares what a device left in memory with what the twins leave there.
 
-use super::rebase::moved;
-use super::{Compared, Prepared, TwinFailure};
+use super::{Compared, Prepared};
 use crate::engine::cuda::host::{HostMemory, Outside};
+use crate::engine::cuda::rebase::moved;
+use crate::engine::cuda::told::TwinFailure;
 
 /// What was found in one range of memory.
 #[derive(Clone, Debug, PartialEq)]

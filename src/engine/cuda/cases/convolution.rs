@@ -306,9 +306,10 @@ fn pack(build: &mut Builder, math: Math, p: &Convolution) -> Pack {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::{AnyParams, Difference, compare};
+    use super::super::{Difference, compare};
     use super::*;
     use crate::engine::cuda::HostMemory;
+    use crate::engine::cuda::told::AnyParams;
 
     fn all() -> impl Iterator<Item = Prepared> {
         cases().unwrap().into_iter().flat_map(|case| MATHS.map(|math| case.prepare(math)))

@@ -1,8 +1,8 @@
 //! The cases of gradients, and their twins against the definition.
 
 use super::*;
-use crate::engine::cuda::cases::AnyParams;
 use crate::engine::cuda::launch::gradient::{fits, splits, sums, weight_gradient};
+use crate::engine::cuda::told::AnyParams;
 use crate::engine::cuda::{Format, HostMemory};
 use crate::random::Random;
 

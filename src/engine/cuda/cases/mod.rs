@@ -3,23 +3,22 @@
 //! The same cases run in the tests, on a software GPU, and in the program, on a real one. They are built from small lists (`tests/fixtures/cuda/cases/*.json`) and a seed, so
 //! that they are the same everywhere.
 
-mod any;
 mod build;
 mod compare;
 pub mod convolution;
 pub mod elementwise;
 pub mod ends;
 pub mod gradient;
-mod rebase;
 pub mod spatial;
 pub mod training;
 
-pub use any::{AnyParams, TwinFailure};
 pub use build::Builder;
 pub use compare::{BufferReport, Difference, Report, compare};
 
 use super::host::{HostMemory, Outside};
 use super::launch::Launch;
+use super::rebase::moved;
+use super::told::{AnyParams, TwinFailure};
 use super::{Format, Math};
 
 /// One launch of a case.
@@ -129,7 +128,7 @@ impl Prepared {
         let mut memory = self.memory.clone();
         for &pointer in &self.pointers {
             let address = u64::from_le_bytes(memory.read(pointer)?);
-            memory.write(pointer, rebase::moved(address, HostMemory::BASE, base).to_le_bytes())?;
+            memory.write(pointer, moved(address, HostMemory::BASE, base).to_le_bytes())?;
         }
         let steps = self.steps.iter();
         let steps = steps

@@ -1,6 +1,6 @@
 //! How kernels are started: from what a kernel is told to its grid. Pure functions, no driver.
 
-use super::cases::AnyParams;
+use super::told::AnyParams;
 
 pub mod convolution;
 pub mod elementwise;

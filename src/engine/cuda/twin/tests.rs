@@ -10,7 +10,8 @@ use crate::engine::cpu::resize::{Axis, Resize, ResizeGradient};
 use crate::engine::cpu::shuffle::{PixelShuffle, Shuffle};
 use crate::engine::cpu::simd::{Isa, Kernel, run};
 use crate::engine::cpu::view::{Epilogue, Target, View};
-use crate::engine::cuda::cases::{self, AnyParams, Prepared};
+use crate::engine::cuda::cases::{self, Prepared};
+use crate::engine::cuda::told::AnyParams;
 use crate::engine::cuda::{Format, HostMemory, Math, params};
 use crate::metrics::quantise;
 

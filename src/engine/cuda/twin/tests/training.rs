@@ -3,7 +3,8 @@
 use super::{bits, on_the_cpu, values};
 use crate::array::Array;
 use crate::engine::cpu::adam::{Adam, Step};
-use crate::engine::cuda::cases::{AnyParams, Prepared};
+use crate::engine::cuda::cases::Prepared;
+use crate::engine::cuda::told::AnyParams;
 use crate::engine::cuda::{HostMemory, params};
 use crate::graph::Conv2d;
 use crate::graph::fold::{Fold, Linear, Named};
