@@ -78,7 +78,7 @@ struct Planned {
     hr_offset: u64,
     patches_offset: u64,
     /// Kept, because recorded launches read them.
-    _packed: DeviceMemory,
+    packed: DeviceMemory,
     _commands: Vec<Ready>,
 }
 
@@ -287,7 +287,7 @@ impl Trainer {
         let folded = self.folding.iter().flat_map(|folding| [&folding.weights, &folding.gradients]);
         let tensors: u64 = flat.into_iter().chain(folded).map(Tensors::bytes).sum();
         let planned =
-            self.planned.as_ref().map_or(0, |planned| planned.memory.bytes() + planned._packed.bytes());
+            self.planned.as_ref().map_or(0, |planned| planned.memory.bytes() + planned.packed.bytes());
         tensors + planned + self.scalars.bytes()
     }
 
@@ -413,7 +413,7 @@ impl Trainer {
             lr_offset,
             hr_offset,
             patches_offset,
-            _packed: packed_memory,
+            packed: packed_memory,
             _commands: commands,
         })
     }
