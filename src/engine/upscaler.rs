@@ -192,14 +192,14 @@ impl Upscaler {
         {
             return Ok(sr);
         }
+        let prepared = self.prepare(lr);
         if let (Kind::Network { network: Network::Cuda(network), .. }, Prepared(Input::Tensor(values))) =
-            (&self.kind, &self.prepare(lr))
+            (&self.kind, &prepared)
             && let Some(sr) = network.image(values)?
         {
             return Ok(sr);
         }
         // Also where the planned engine met a value that is not a number: this way names it.
-        let prepared = self.prepare(lr);
         self.finish(self.forward(&prepared, None)?)
     }
 }

@@ -144,7 +144,7 @@ impl Gpu {
     /// # Errors
     /// [`GpuError::Call`] where the driver refuses it.
     pub fn module(&self, name: &str, ptx: &CStr) -> Result<Module, GpuError> {
-        self.call(&format!("load the kernels `{name}`"), || {
+        self.call(format_args!("load the kernels `{name}`"), || {
             // SAFETY: the text ends with a zero.
             unsafe { result::module::load_data(ptx.as_ptr().cast()) }
         })
@@ -159,15 +159,14 @@ impl Gpu {
         /// What every kernel may have without being asked for.
         const DEFAULT_BYTES: u32 = 48 << 10;
         let symbol = CString::new(name).unwrap_or_default();
-        let doing = format!("find the kernel `{name}` in `{}`", module.name);
+        let doing = format_args!("find the kernel `{name}` in `{}`", module.name);
         // SAFETY: modules are never unloaded.
-        let function =
-            self.call(&doing, || unsafe { result::module::get_function(module.module, symbol) })?;
+        let function = self.call(doing, || unsafe { result::module::get_function(module.module, symbol) })?;
         if shared_bytes > DEFAULT_BYTES {
-            let doing = format!("give the kernel `{name}` {shared_bytes} bytes of shared memory");
+            let doing = format_args!("give the kernel `{name}` {shared_bytes} bytes of shared memory");
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function was found above.
-            self.call(&doing, || unsafe {
+            self.call(doing, || unsafe {
                 result::function::set_function_attribute(function, attribute, shared_bytes as i32)
             })?;
         }
@@ -190,7 +189,7 @@ impl Gpu {
     ) -> Result<(), GpuError> {
         let three = |[x, y, z]: [u32; 3]| (x, y, z);
         let mut list = [parameters.cast_mut()];
-        self.call(&format!("start the kernel `{name}`"), || {
+        self.call(format_args!("start the kernel `{name}`"), || {
             // SAFETY: the caller's promise; the driver copies the structure before it returns.
             unsafe {
                 let (grid, block) = (three(shape.grid), three(shape.block));
@@ -310,9 +309,14 @@ impl Gpu {
         format!("cuda:{}", self.facts.ordinal)
     }
 
-    fn call<T>(&self, doing: &str, call: impl FnOnce() -> Result<T, DriverError>) -> Result<T, GpuError> {
+    /// `doing` becomes text only where the call fails: launches are timed.
+    fn call<T>(
+        &self,
+        doing: impl std::fmt::Display,
+        call: impl FnOnce() -> Result<T, DriverError>,
+    ) -> Result<T, GpuError> {
         let done = self.context.bind_to_thread().and_then(|()| call());
-        done.map_err(|error| self.explain(doing, error))
+        done.map_err(|error| self.explain(&doing.to_string(), error))
     }
 
     fn explain(&self, doing: &str, error: DriverError) -> GpuError {

@@ -28,6 +28,11 @@ impl Backward {
         [self.loss, self.sr].into_iter().chain(self.gradients.iter().map(|&(_, id)| id)).collect()
     }
 
+    /// The nodes that a training step needs: the loss, then every gradient. The SR images stay inside.
+    pub fn step_roots(&self) -> Vec<NodeId> {
+        [self.loss].into_iter().chain(self.gradients.iter().map(|&(_, id)| id)).collect()
+    }
+
     /// How often each node's value is read, each root counting as one reader.
     pub fn use_counts(&self) -> Vec<usize> {
         self.graph.use_counts_with(&self.roots())

@@ -272,12 +272,16 @@ impl Running<'_> {
                     let batch = ahead.take().unwrap_or_else(|| sampler.batch(*stage_step));
                     let next = *stage_step + 1;
                     let goes_on = next < total && self.stepper.leaves_the_processor_free();
-                    let (stepped, following) = rayon::join(
-                        || self.stepper.step(weights, adam, &batch, rate),
-                        || goes_on.then(|| sampler.batch(next)),
-                    );
-                    ahead = following;
-                    (stepped?, batch.padded_patches)
+                    let mut step = || self.stepper.step(weights, adam, &batch, rate);
+                    let stepped = match goes_on {
+                        true => {
+                            let (stepped, following) = rayon::join(step, || sampler.batch(next));
+                            ahead = Some(following);
+                            stepped?
+                        }
+                        false => step()?,
+                    };
+                    (stepped, batch.padded_patches)
                 }
             };
             if !stepped.updated {

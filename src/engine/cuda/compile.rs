@@ -4,16 +4,17 @@
 //! only which of our kernels takes a convolution.
 
 use super::launch::{self, Command};
-use super::layout::{ALIGNMENT_BYTES, Layout, pixel};
+use super::layout::Layout;
+use super::packed::Packed;
 use super::params::{
-    self, Convolution, Elementwise, Ends, Finish, Loss, MAX_INPUTS, MAX_PARTS, MAX_SOURCES, Operand, Pack,
-    Source, Spatial, WeightGradient,
+    self, Elementwise, Ends, Finish, Loss, MAX_INPUTS, Operand, Pack, Spatial, WeightGradient,
 };
-use super::{Format, Math};
+use super::places::{Places, channels, weight_gradient};
+use super::{Format, Math, number, unsupported};
 use crate::engine::EngineError;
 use crate::engine::cpu::geometry::Direction;
-use crate::engine::plan::cuts::{Cut, cuts, ends};
-use crate::engine::plan::program::{BufferId, Operation, Part, Piece, Program, Step};
+use crate::engine::plan::cuts::{Cut, cuts};
+use crate::engine::plan::program::{BufferId, Operation, Piece, Program, Step};
 use crate::graph::Conv2d;
 
 /// Where what a program works on lies on the device.
@@ -41,58 +42,6 @@ pub(super) enum End {
     Loss { hr: u64, total: u64 },
 }
 
-/// Where the packed weights of a convolution lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Packing {
-    offset: u64,
-    bias_offset: u64,
-}
-
-/// The packed weights of a program's convolutions, by step; none for those that read weights as they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Packed {
-    of_step: Vec<Option<Packing>>,
-    /// Bytes in all.
-    pub(super) bytes: u64,
-}
-
-impl Packed {
-    /// Lays them out.
-    pub(super) fn of(program: &Program, layout: &Layout, math: Math) -> Self {
-        /// Where the arena might begin: of addresses, only what they are multiples of decides.
-        const SOMEWHERE: u64 = 1 << 20;
-        let mut bytes = 0u64;
-        let mut take = |size: u64| {
-            let offset = bytes;
-            bytes += size.next_multiple_of(ALIGNMENT_BYTES as u64);
-            offset
-        };
-        let of_step = program.steps.iter().map(|step| {
-            let Operation::Conv { conv, direction, .. } = &step.operation else { return None };
-            let places = Places { program, layout, arena: SOMEWHERE };
-            let told = places.convolution(step, conv, *direction).ok()?;
-            if !launch::convolution::fits(math, &told) {
-                return None;
-            }
-            let sources = step.inputs.first()?.iter().map(|piece| number(piece.channels));
-            let size = launch::convolution::packed_bytes(math, sources, told.out_channels, told.kernel);
-            let offset = take(size);
-            let bias_offset = take(launch::convolution::packed_bias_bytes(told.out_channels));
-            Some(Packing { offset, bias_offset })
-        });
-        let of_step = of_step.collect();
-        Self { of_step, bytes }
-    }
-}
-
-/// Channels that a convolution reads and writes in a direction.
-fn channels(conv: &Conv2d, direction: Direction) -> (usize, usize) {
-    match direction {
-        Direction::Forward => (conv.in_channels, conv.out_channels),
-        Direction::InputGradient => (conv.out_channels, conv.in_channels),
-    }
-}
-
 /// A program with its places.
 pub(super) struct Compiler<'a> {
     pub(super) program: &'a Program,
@@ -111,8 +60,9 @@ impl Compiler<'_> {
         let mut commands = Vec::new();
         for (index, step) in self.program.steps.iter().enumerate() {
             let Operation::Conv { name, conv, direction, .. } = &step.operation else { continue };
-            let Some(packing) = self.packing(index) else { continue };
+            let Some(packing) = self.packed.of_step(index) else { continue };
             let (inputs, outputs) = channels(conv, *direction);
+            let block = launch::convolution::block(number(outputs));
             let mut pack = Pack {
                 weight: self.weight(name, conv)?,
                 bias: self.bias(name, conv, *direction)?,
@@ -122,11 +72,8 @@ impl Compiler<'_> {
                 out_channels: number(outputs),
                 kernel: number(conv.kernel),
                 input_gradient: i32::from(*direction == Direction::InputGradient),
-                block: launch::convolution::block(number(outputs)),
-                blocks: launch::convolution::blocks(
-                    number(outputs),
-                    launch::convolution::block(number(outputs)),
-                ),
+                block,
+                blocks: launch::convolution::blocks(number(outputs), block),
                 ..Pack::default()
             };
             let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
@@ -183,6 +130,17 @@ impl Compiler<'_> {
         let math = self.math;
         let first = |input: usize| step.inputs.get(input).and_then(|pieces| pieces.first()).copied();
         let one = |told: launch::Told| Ok(vec![told]);
+        type Start = fn(Math, &Spatial) -> launch::Launch;
+        let spatial = |start: Start, own: Spatial| -> launch::Told {
+            let told = self.spatial(step, own);
+            (start(math, &told), told.into())
+        };
+        let pool = |start: Start, kernel: usize, stride: usize| {
+            spatial(start, Spatial { kernel: number(kernel), stride: number(stride), ..Spatial::default() })
+        };
+        let shuffle = |start: Start, factor: usize| {
+            spatial(start, Spatial { factor: number(factor), ..Spatial::default() })
+        };
         match &step.operation {
             Operation::Pack { .. } => Ok(Vec::new()),
             Operation::Load => {
@@ -199,34 +157,16 @@ impl Compiler<'_> {
             Operation::Product => self.elementwise(step, launch::elementwise::product),
             Operation::Sigmoid => self.elementwise(step, launch::elementwise::sigmoid),
             Operation::SigmoidGradient => self.elementwise(step, launch::elementwise::sigmoid_gradient),
-            &Operation::MaxPool { kernel, stride } => {
-                let told = self.spatial(step, |spatial| {
-                    (spatial.kernel, spatial.stride) = (number(kernel), number(stride))
-                });
-                one((launch::spatial::max_pool(math, &told), told.into()))
-            }
+            &Operation::MaxPool { kernel, stride } => one(pool(launch::spatial::max_pool, kernel, stride)),
             &Operation::MaxPoolGradient { kernel, stride } => {
-                let told = self.spatial(step, |spatial| {
-                    (spatial.kernel, spatial.stride) = (number(kernel), number(stride))
-                });
-                one((launch::spatial::max_pool_gradient(math, &told), told.into()))
+                one(pool(launch::spatial::max_pool_gradient, kernel, stride))
             }
-            Operation::ResizeBilinear => {
-                let told = self.spatial(step, |_| {});
-                one((launch::spatial::resize_bilinear(math, &told), told.into()))
-            }
+            Operation::ResizeBilinear => one(spatial(launch::spatial::resize_bilinear, Spatial::default())),
             Operation::ResizeBilinearGradient => {
-                let told = self.spatial(step, |_| {});
-                one((launch::spatial::resize_bilinear_gradient(math, &told), told.into()))
+                one(spatial(launch::spatial::resize_bilinear_gradient, Spatial::default()))
             }
-            &Operation::PixelShuffle { factor } => {
-                let told = self.spatial(step, |spatial| spatial.factor = number(factor));
-                one((launch::spatial::pixel_shuffle(math, &told), told.into()))
-            }
-            &Operation::PixelUnshuffle { factor } => {
-                let told = self.spatial(step, |spatial| spatial.factor = number(factor));
-                one((launch::spatial::pixel_unshuffle(math, &told), told.into()))
-            }
+            &Operation::PixelShuffle { factor } => one(shuffle(launch::spatial::pixel_shuffle, factor)),
+            &Operation::PixelUnshuffle { factor } => one(shuffle(launch::spatial::pixel_unshuffle, factor)),
             &Operation::Loss { factor } => {
                 let (Some(sr), Some(gradient)) = (first(0), step.output) else { return Ok(Vec::new()) };
                 let loss = self.loss(sr, gradient, factor);
@@ -271,10 +211,6 @@ impl Compiler<'_> {
         }
     }
 
-    fn packing(&self, index: usize) -> Option<Packing> {
-        self.packed.of_step.get(index).copied().flatten()
-    }
-
     fn weight(&self, name: &str, conv: &Conv2d) -> Result<u64, EngineError> {
         let key = format!("{name}.weight");
         (self.sites.weight)(&key)
@@ -299,7 +235,7 @@ impl Compiler<'_> {
         direction: Direction,
     ) -> Result<launch::Told, EngineError> {
         let mut told = self.places().convolution(step, conv, direction)?;
-        Ok(match self.packing(index) {
+        Ok(match self.packed.of_step(index) {
             Some(packing) => {
                 told.weights = self.sites.packed + packing.offset;
                 told.bias = self.sites.packed + packing.bias_offset;
@@ -384,12 +320,13 @@ impl Compiler<'_> {
         cuts(self.program, step).into_iter().map(range).collect()
     }
 
-    fn spatial(&self, step: &Step, set: impl Fn(&mut Spatial)) -> Spatial {
+    /// What a step that changes height or width is told; `own` has what is the operation's own.
+    fn spatial(&self, step: &Step, own: Spatial) -> Spatial {
         let first = |input: usize| step.inputs.get(input).and_then(|pieces| pieces.first()).copied();
         let output = step.output.map(|buffer| self.places().whole(buffer));
         let (height, width) = self.places().size(output);
         let (input_height, input_width) = self.places().size(first(0));
-        let mut told = Spatial {
+        Spatial {
             input: first(0).map_or_else(Operand::default, |piece| self.places().operand(piece)),
             other: first(1).map_or_else(Operand::default, |piece| self.places().operand(piece)),
             target: output.map_or(0, |piece| self.places().address(piece)),
@@ -400,10 +337,8 @@ impl Compiler<'_> {
             height,
             width,
             channels: output.map_or(0, |piece| number(piece.channels)),
-            ..Spatial::default()
-        };
-        set(&mut told);
-        told
+            ..own
+        }
     }
 
     fn ends(&self, values: Piece, planes: u64, factor: usize) -> Ends {
@@ -451,160 +386,4 @@ impl Compiler<'_> {
     fn places(&self) -> Places<'_> {
         Places { program: self.program, layout: self.layout, arena: self.sites.arena }
     }
-}
-
-/// A program in an arena.
-struct Places<'a> {
-    program: &'a Program,
-    layout: &'a Layout,
-    arena: u64,
-}
-
-impl Places<'_> {
-    /// What a convolution is told, but for its weights.
-    fn convolution(
-        &self,
-        step: &Step,
-        conv: &Conv2d,
-        direction: Direction,
-    ) -> Result<Convolution, EngineError> {
-        let Some(buffer) = step.output else { return Err(unsupported(step.label.clone())) };
-        let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
-        let (height, width) = self.size(Some(self.whole(buffer)));
-        let (input_height, input_width) = self.size(pieces.first().copied());
-        let (inputs, outputs) = channels(conv, direction);
-        let too_many =
-            |count: usize, what: &str| unsupported(format!("{}: it {what} {count} ranges", step.label));
-        let sources = sources(self.program, pieces, |piece| self.address(piece));
-        let mut told = Convolution {
-            sources: sources.ok_or_else(|| too_many(pieces.len(), "reads"))?,
-            source_count: number(pieces.len()),
-            part_count: number(step.parts.len()),
-            target: self.address(self.whole(buffer)),
-            target_pixel: self.pixel(buffer),
-            target_f32: i32::from(self.layout.format(buffer) == Format::F32),
-            images: number(self.program.batch),
-            height,
-            width,
-            input_height,
-            input_width,
-            in_channels: number(inputs),
-            out_channels: number(outputs),
-            kernel: number(conv.kernel),
-            stride: number(conv.stride),
-            padding: number(conv.padding),
-            groups: number(conv.groups),
-            input_gradient: i32::from(direction == Direction::InputGradient),
-            ..Convolution::default()
-        };
-        if step.parts.len() > MAX_PARTS {
-            return Err(too_many(step.parts.len(), "writes"));
-        }
-        for (place, part) in told.parts.iter_mut().zip(&step.parts) {
-            *place = self.part(buffer, part);
-        }
-        Ok(told)
-    }
-
-    fn part(&self, buffer: BufferId, part: &Part) -> params::Part {
-        let operand = |piece: Option<Piece>| piece.map_or_else(Operand::default, |piece| self.operand(piece));
-        let written = match ends(self.program, buffer, part) {
-            true => pixel(self.program, buffer) - part.start,
-            false => part.channels,
-        };
-        params::Part {
-            start: number(part.start),
-            channels: number(part.channels),
-            written: number(written),
-            activation: i32::from(part.activation.is_some()),
-            slope: part.activation.unwrap_or(0.0),
-            mask_slope: part.mask.map_or(0.0, |(_, slope)| slope),
-            before: operand(part.before),
-            after: operand(part.after),
-            mask: operand(part.mask.map(|(piece, _)| piece)),
-        }
-    }
-
-    fn operand(&self, piece: Piece) -> Operand {
-        Operand { address: self.address(piece), pixel: self.pixel(piece.buffer), unused: 0 }
-    }
-
-    fn whole(&self, buffer: BufferId) -> Piece {
-        Piece { buffer, start: 0, channels: self.program.buffers[buffer].channels }
-    }
-
-    fn address(&self, piece: Piece) -> u64 {
-        self.arena + self.layout.offset(piece)
-    }
-
-    fn pixel(&self, buffer: BufferId) -> i32 {
-        number(pixel(self.program, buffer))
-    }
-
-    /// Height and width.
-    fn size(&self, piece: Option<Piece>) -> (i32, i32) {
-        piece.map_or((0, 0), |piece| {
-            let buffer = &self.program.buffers[piece.buffer];
-            (number(buffer.height), number(buffer.width))
-        })
-    }
-}
-
-/// What the weight gradient of a convolution is told, but for its sums: `None` where it would read too many ranges.
-pub(super) fn weight_gradient(
-    program: &Program,
-    step: &Step,
-    conv: &Conv2d,
-    address: impl Fn(Piece) -> u64,
-) -> Option<WeightGradient> {
-    let [x, dy] = step.inputs.as_slice() else { return None };
-    let size = |pieces: &[Piece]| {
-        let buffer = &program.buffers[pieces.first()?.buffer];
-        Some((number(buffer.height), number(buffer.width)))
-    };
-    let ((height, width), (input_height, input_width)) = (size(dy)?, size(x)?);
-    Some(WeightGradient {
-        inputs: sources(program, x, &address)?,
-        gradients: sources(program, dy, &address)?,
-        input_count: number(x.len()),
-        gradient_count: number(dy.len()),
-        images: number(program.batch),
-        height,
-        width,
-        input_height,
-        input_width,
-        in_channels: number(conv.in_channels),
-        out_channels: number(conv.out_channels),
-        kernel: number(conv.kernel),
-        stride: number(conv.stride),
-        padding: number(conv.padding),
-        groups: number(conv.groups),
-        ..WeightGradient::default()
-    })
-}
-
-/// What is read: `None` for too many ranges.
-fn sources(
-    program: &Program,
-    pieces: &[Piece],
-    address: impl Fn(Piece) -> u64,
-) -> Option<[Source; MAX_SOURCES]> {
-    if pieces.len() > MAX_SOURCES {
-        return None;
-    }
-    let mut sources = [Source::default(); MAX_SOURCES];
-    for (place, piece) in sources.iter_mut().zip(pieces) {
-        let pixel = number(pixel(program, piece.buffer));
-        *place = Source { address: address(*piece), pixel, channels: number(piece.channels) };
-    }
-    Some(sources)
-}
-
-fn unsupported(op: String) -> EngineError {
-    EngineError::Unsupported { engine: "cuda", op }
-}
-
-/// Shapes fit: [`super::network`] and [`super::trainer`] refuse larger ones.
-fn number(value: usize) -> i32 {
-    i32::try_from(value).unwrap_or(i32::MAX)
 }

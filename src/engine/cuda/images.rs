@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::number;
 use super::params::Patch;
 use crate::dataset::{Crop, Pairs};
 use crate::gpu::device::{DeviceMemory, Gpu};
@@ -11,7 +12,7 @@ use crate::imaging::{RgbView, ValueTable};
 /// The share of free memory that images may take: the rest is for activations, whose size is only known with the first batch.
 const SHARE: f64 = 0.6;
 
-/// What the driver aligns allocations to; images begin at multiples of less, which is enough for their bytes.
+/// Images begin at multiples of this, so that their first bytes are read in whole vectors.
 const ALIGNMENT_BYTES: u64 = 16;
 
 /// Image pairs on a device.
@@ -72,7 +73,6 @@ impl Images {
 
     /// What the device is told of a patch of pair `image`; a patch of nothing for a pair that is not there.
     pub(super) fn patch(&self, image: usize, crop: &Crop) -> Patch {
-        let number = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
         let Some(Placed { lr, hr, size: [width, height] }) = self.pairs.get(image).copied() else {
             return Patch::default();
         };

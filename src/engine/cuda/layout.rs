@@ -1,6 +1,7 @@
 //! Where the values of a program lie on the device, and in which format.
 
-use super::{Format, Math, compile, launch};
+use super::places::weight_gradient;
+use super::{Format, Math, launch};
 use crate::engine::plan::places::{Item, places};
 use crate::engine::plan::program::{BufferId, Operation, Piece, Program, Step};
 
@@ -8,7 +9,30 @@ use crate::engine::plan::program::{BufferId, Operation, Piece, Program, Step};
 const VECTOR: usize = 8;
 
 /// What the driver aligns allocations to, and we everything inside them.
-pub(super) const ALIGNMENT_BYTES: usize = 256;
+const ALIGNMENT_BYTES: usize = 256;
+
+/// Room in one allocation for things that are all needed at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room(u64);
+
+impl Room {
+    /// Room behind what takes so many bytes.
+    pub(super) fn behind(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
+    /// Where the next thing goes.
+    pub(super) fn take(&mut self, bytes: u64) -> u64 {
+        let offset = self.0.next_multiple_of(ALIGNMENT_BYTES as u64);
+        self.0 = offset + bytes;
+        offset
+    }
+
+    /// Bytes of everything so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0
+    }
+}
 
 /// The sums that a weight gradient leaves to the step after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -145,7 +169,7 @@ fn sums_of(
     let Operation::WeightGradient { conv, .. } = &step.operation else { return None };
     // Of addresses, only what they are multiples of decides.
     let address = |piece: Piece| SOMEWHERE + (piece.start * math.format().bytes()) as u64;
-    let told = compile::weight_gradient(program, step, conv, address)?;
+    let told = weight_gradient(program, step, conv, address)?;
     let splits = launch::gradient::splits(&told, math, u32::try_from(multiprocessors).ok()?)?;
     let bias = if conv.bias { conv.out_channels } else { 0 };
     Some((usize::try_from(splits).ok()?, conv.weight_shape().iter().product(), bias))

@@ -1,6 +1,6 @@
 //! The planned engine on CUDA: the same steps as on the CPU, as launches of our own kernels.
 //!
-//! The way of the data: the program of steps is the CPU's (`plan::lower`); `layout` gives values their places and formats, `compile` turns steps into launches, `kernels` loads the
+//! The way of the data: the program of steps is the CPU's (`plan::lower`); `layout` gives values their places and formats, `packed` weights theirs, `compile` turns steps into launches, `kernels` loads the
 //! code, and `network` and `trainer` record all launches of a pass as one CUDA graph. Kernels are written in CUDA C++ (`kernels/*.cu`) and carried as the PTX made from it
 //! (`make kernels`), so that nothing but a driver is needed at run time and nothing at all when this is built. Every kernel has a plain `twin`, and `cases` to compare both.
 //!
@@ -16,7 +16,9 @@ mod kernels;
 pub mod launch;
 mod layout;
 mod network;
+mod packed;
 pub mod params;
+mod places;
 mod rebase;
 mod tensors;
 #[cfg(test)]
@@ -98,6 +100,15 @@ impl Math {
     }
 }
 
+/// A number as kernels take it. Shapes fit: [`check_size`] refuses larger ones.
+fn number(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn unsupported(op: String) -> EngineError {
+    EngineError::Unsupported { engine: "cuda", op }
+}
+
 /// Refuses batches whose pixels or rows kernels could not count: they count pixels of one image, and what they are told of sizes, in 31 bits.
 fn check_size(program: &Program) -> Result<(), EngineError> {
     let fits = |count: usize| count < i32::MAX as usize / 16;
@@ -106,12 +117,9 @@ fn check_size(program: &Program) -> Result<(), EngineError> {
     });
     match wrong {
         None => Ok(()),
-        Some(buffer) => Err(EngineError::Unsupported {
-            engine: "cuda",
-            op: format!(
-                "{} images of {}x{} pixels with {} channels: cut them",
-                program.batch, buffer.width, buffer.height, buffer.channels
-            ),
-        }),
+        Some(buffer) => Err(unsupported(format!(
+            "{} images of {}x{} pixels with {} channels: cut them",
+            program.batch, buffer.width, buffer.height, buffer.channels
+        ))),
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::compile::{Compiler, End, Packed, Sites};
+use super::compile::{Compiler, End, Sites};
 use super::kernels::{Kernels, Ready};
-use super::layout::Layout;
+use super::layout::{Layout, Room};
+use super::packed::Packed;
 use super::tensors::Tensors;
 use super::{Math, check_size};
 use crate::array::Array;
@@ -58,6 +59,7 @@ struct Planned {
     /// Makes 8-bit images of what the last pass left.
     to_image: Vec<Ready>,
     image_offset: u64,
+    finite_offset: u64,
 }
 
 impl Network {
@@ -77,11 +79,6 @@ impl Network {
         tensors.upload(&values)?;
         let kernels = Kernels::new(gpu);
         Ok(Self { graph, math, kernels, weights: tensors, state: Mutex::default(), turn: Mutex::default() })
-    }
-
-    /// How products are computed.
-    pub fn math(&self) -> Math {
-        self.math
     }
 
     /// The kernels, and the device.
@@ -117,13 +114,12 @@ impl Network {
         let Some(planned) = &mut state.planned else { return Err(self.nothing()) };
         let ([_, height, width], [1, ..]) = (planned.output, planned.shape) else { return Ok(None) };
         let mut pixels = vec![0u8; 3 * height * width];
-        let finite_offset = planned.image_offset + (pixels.len() as u64).next_multiple_of(256);
-        planned.memory.upload(finite_offset, &[1u32])?;
+        planned.memory.upload(planned.finite_offset, &[1u32])?;
         // SAFETY: the memory is that of the same plan.
         unsafe { self.kernels.start(&planned.to_image) }?;
         planned.memory.download(planned.image_offset, &mut pixels)?;
         let mut finite = [0u32];
-        planned.memory.download(finite_offset, &mut finite)?;
+        planned.memory.download(planned.finite_offset, &mut finite)?;
         Ok((finite == [1]).then(|| RgbImage::new(width, height, pixels)).and_then(Result::ok))
     }
 
@@ -181,12 +177,6 @@ impl Network {
         planned + packed + self.weights.bytes()
     }
 
-    /// How many kernels a pass of the loaded size starts.
-    pub fn kernels_per_pass(&self) -> usize {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.planned.as_ref().map_or(0, |planned| planned.commands.len())
-    }
-
     fn nothing(&self) -> EngineError {
         EngineError::Input { found: Vec::new(), channels: self.graph.input_channels() }
     }
@@ -216,13 +206,13 @@ impl Network {
         let layout = Layout::of(&program, self.math, gpu.facts().multiprocessors as usize);
         let output = shapes(&self.graph, width, height)?[self.graph.output().index()];
         let floats = |shape: &[usize]| (images * shape.iter().product::<usize>() * size_of::<f32>()) as u64;
-        let lr_offset = layout.bytes.next_multiple_of(256);
-        let lr_bytes = floats(&[self.graph.input_channels(), height, width]);
-        let sr_offset = (lr_offset + lr_bytes).next_multiple_of(256);
-        let image_offset = (sr_offset + floats(&output)).next_multiple_of(256);
+        let mut room = Room::behind(layout.bytes);
+        let lr_offset = room.take(floats(&[self.graph.input_channels(), height, width]));
+        let sr_offset = room.take(floats(&output));
         // The pixels of one image, and whether they are all numbers.
-        let image_bytes = (output.iter().product::<usize>() as u64).next_multiple_of(256) + 256;
-        let memory = gpu.allocate(image_offset + image_bytes)?;
+        let image_offset = room.take(output.iter().product::<usize>() as u64);
+        let finite_offset = room.take(size_of::<u32>() as u64);
+        let memory = gpu.allocate(room.bytes())?;
         let wanted = Packed::of(&program, &layout, self.math);
         let fresh = packed.as_ref().is_none_or(|(known, _)| *known != wanted);
         if fresh {
@@ -250,8 +240,8 @@ impl Network {
             // SAFETY: weights and packed weights live as long as the network.
             unsafe { self.kernels.start(&prepare) }?;
         }
-        let image_at = memory.address() + image_offset;
-        let to_image = compiler.image(image_at, image_at + image_bytes - 256, self.graph.data_range());
+        let at = |offset: u64| memory.address() + offset;
+        let to_image = compiler.image(at(image_offset), at(finite_offset), self.graph.data_range());
         let to_image = self.kernels.ready(to_image.into_iter().collect())?;
         let commands = self.kernels.ready(compiler.run()?)?;
         // SAFETY: nothing runs while it is recorded; the memory is kept beside the recording.
@@ -266,6 +256,7 @@ impl Network {
             sr_offset,
             to_image,
             image_offset,
+            finite_offset,
         })
     }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::compile::{Compiler, End, Packed, Sites};
+use super::compile::{Compiler, End, Sites};
 use super::launch::Command;
 use super::layout::Layout;
+use super::packed::Packed;
 use super::{Format, HostMemory, Math};
 use crate::array::Array;
 use crate::engine::plan;
 use crate::engine::plan::lower::{Mode, lower};
 use crate::engine::plan::program::Program;
-use crate::graph::{Graph, NodeId, backward, shapes};
+use crate::graph::{Graph, backward, shapes};
 use crate::models::Architecture;
 use crate::testing::uniform;
 use crate::weights::StateDict;
@@ -174,9 +175,7 @@ fn gradients_are_the_processors() {
         let loss = plan::Trainer::new(&graph).unwrap().step(&slices, &lr, &hr, &mut places).unwrap();
 
         let backward = backward(&graph).unwrap();
-        let roots: Vec<NodeId> =
-            [backward.loss].into_iter().chain(backward.gradients.iter().map(|&(_, id)| id)).collect();
-        let program = lower(&backward.graph, Mode::Train, &roots, [2, 16, 16], 16).unwrap();
+        let program = lower(&backward.graph, Mode::Train, &backward.step_roots(), [2, 16, 16], 16).unwrap();
         for (math, bound) in [(Math::F32, 2e-6), (Math::Tf32, 1e-2), (Math::Bf16, 0.2)] {
             let layout = Layout::of(&program, math, MULTIPROCESSORS);
             let packed = Packed::of(&program, &layout, math);
@@ -215,9 +214,7 @@ fn plans_are_the_processors() {
             insta::assert_snapshot!(text);
         }
         let backward = backward(&graph).unwrap();
-        let roots: Vec<NodeId> =
-            [backward.loss].into_iter().chain(backward.gradients.iter().map(|&(_, id)| id)).collect();
-        let program = lower(&backward.graph, Mode::Train, &roots, [2, 24, 20], 20).unwrap();
+        let program = lower(&backward.graph, Mode::Train, &backward.step_roots(), [2, 24, 20], 20).unwrap();
         let processor = plan::Plan::training(&backward, [2, 24, 20]).unwrap();
         let end = End::Loss { hr: 1 << 22, total: 1 << 23 };
         assert_eq!(

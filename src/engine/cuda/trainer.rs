@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
-use super::compile::{Compiler, End, Packed, Sites};
+use super::compile::{Compiler, End, Sites};
 use super::images::Images;
 use super::kernels::{Kernels, Ready};
 use super::launch::{self, Command};
-use super::layout::Layout;
+use super::layout::{Layout, Room};
+use super::packed::Packed;
 use super::params::{Adam, AdamStep, Crop as CropTold, Fold as Told, Patch, bytes_of};
 use super::tensors::Tensors;
-use super::{Math, check_size};
+use super::{Math, check_size, number, unsupported};
 use crate::array::Array;
 use crate::dataset::{Crop, Pairs};
 use crate::engine::EngineError;
@@ -20,7 +21,7 @@ use crate::engine::cpu::adam::Step;
 use crate::engine::plan::lower::{Mode, lower};
 use crate::gpu::device::{DeviceMemory, Gpu, Graph as Recorded, Pinned};
 use crate::graph::fold::Fold;
-use crate::graph::{Backward, Graph, NodeId, ShapeError, backward, collapse, shapes};
+use crate::graph::{Backward, Graph, ShapeError, backward, collapse, shapes};
 use crate::imaging::ValueTable;
 use crate::random::Random;
 
@@ -47,7 +48,7 @@ pub struct Trainer {
     second: Tensors,
     /// What is folded: weights and gradients of the collapsed model that no tensor of the expanded one is.
     folding: Option<Folding>,
-    /// [`Scalars`], as bytes.
+    /// The numbers of a step, at the offsets of [`scalars`].
     scalars: DeviceMemory,
     /// Training images, where they fit.
     images: Option<Images>,
@@ -70,7 +71,6 @@ struct Planned {
     step: Recorded,
     /// The same with patches cut on the device before.
     step_on_images: Option<Recorded>,
-    kernels: usize,
     memory: DeviceMemory,
     /// A batch on its way: LR and HR.
     on_its_way: [Pinned; 2],
@@ -98,8 +98,7 @@ impl Trainer {
     /// is too small for gradients; [`EngineError::Gpu`] when the device refuses.
     pub fn new(graph: &Graph, folded: bool, gpu: Arc<Gpu>, math: Math) -> Result<Self, EngineError> {
         if math == Math::F16 {
-            let op = "training in f16: gradients are too small for it; use bf16".into();
-            return Err(EngineError::Unsupported { engine: "cuda", op });
+            return Err(unsupported("training in f16: gradients are too small for it; use bf16".into()));
         }
         let tensors = |shapes: &[(String, Vec<usize>)]| Tensors::new(&gpu, shapes.iter().cloned());
         let parameters = graph.parameters();
@@ -291,11 +290,6 @@ impl Trainer {
         tensors + planned + self.scalars.bytes()
     }
 
-    /// How many kernels a step starts.
-    pub fn kernels_per_step(&self) -> usize {
-        self.planned.as_ref().map_or(0, |planned| planned.kernels)
-    }
-
     fn loss(&self) -> Result<f64, EngineError> {
         let mut loss = [0.0f64];
         self.scalars.download(scalars::LOSS, &mut loss)?;
@@ -342,17 +336,17 @@ impl Trainer {
     fn plan(&self, shape: [usize; 3]) -> Result<Planned, EngineError> {
         let [images, height, width] = shape;
         let gpu = self.kernels.gpu();
-        let gradients = self.backward.gradients.iter().map(|&(_, id)| id);
-        let roots: Vec<NodeId> = [self.backward.loss].into_iter().chain(gradients).collect();
+        let roots = self.backward.step_roots();
         let program = lower(&self.backward.graph, Mode::Train, &roots, shape, width)?;
         check_size(&program)?;
         let layout = Layout::of(&program, self.math, gpu.facts().multiprocessors as usize);
         let output = shapes(&self.backward.graph, width, height)?[self.backward.sr.index()];
         let floats = |count: usize| (images * count * size_of::<f32>()) as u64;
-        let lr_offset = layout.bytes.next_multiple_of(256);
-        let hr_offset = (lr_offset + floats(self.channels * height * width)).next_multiple_of(256);
-        let patches_offset = (hr_offset + floats(output.iter().product())).next_multiple_of(256);
-        let memory = gpu.allocate(patches_offset + (images * size_of::<Patch>()) as u64)?;
+        let mut room = Room::behind(layout.bytes);
+        let lr_offset = room.take(floats(self.channels * height * width));
+        let hr_offset = room.take(floats(output.iter().product()));
+        let patches_offset = room.take((images * size_of::<Patch>()) as u64);
+        let memory = gpu.allocate(room.bytes())?;
         let packed = Packed::of(&program, &layout, self.math);
         let packed_memory = gpu.allocate(packed.bytes)?;
         let total = self.scalars.address() + scalars::LOSS;
@@ -376,9 +370,9 @@ impl Trainer {
             values: images.values(),
             lr: memory.address() + lr_offset,
             hr: memory.address() + hr_offset,
-            images: i32::try_from(shape[0]).unwrap_or(i32::MAX),
-            side: i32::try_from(width).unwrap_or(i32::MAX),
-            scale: i32::try_from(self.scale).unwrap_or(i32::MAX),
+            images: number(shape[0]),
+            side: number(width),
+            scale: number(self.scale),
             unused: 0,
         });
         let mut commands: Vec<Command> = crop
@@ -404,7 +398,6 @@ impl Trainer {
             gradients: record(&commands[first..until_gradients])?,
             step: record(&commands[first..])?,
             step_on_images: if crop.is_some() { Some(record(&commands)?) } else { None },
-            kernels: commands.len(),
             memory,
             on_its_way: [
                 gpu.pinned(images * self.channels * height * width)?,
@@ -461,7 +454,6 @@ impl Trainer {
                         multiply_adds: 0,
                     });
                 };
-                let number = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
                 let weight = Told {
                     channels: number(conv.out_channels * conv.in_channels),
                     in_channels: number(conv.in_channels),
@@ -512,7 +504,7 @@ impl Trainer {
             step: at + scalars::STEP,
             loss: at + scalars::LOSS,
             finite: at + scalars::FINITE,
-            count: i32::try_from(self.weights.values()).unwrap_or(i32::MAX),
+            count: number(self.weights.values()),
             unused: 0,
         };
         [launch::training::all_finite(&told), launch::training::adam(&told)]
@@ -530,8 +522,9 @@ impl Trainer {
 /// # Errors
 /// [`EngineError::Unsupported`] for any other.
 fn branches<'a>(name: &str, fold: &'a Fold) -> Result<&'a [Fold], EngineError> {
-    fold.plain_branches().ok_or_else(|| EngineError::Unsupported {
-        engine: "cuda",
-        op: format!("folding of the chain `{name}`: set `train_on = \"expanded\"`, or train on the CPU"),
+    fold.plain_branches().ok_or_else(|| {
+        unsupported(format!(
+            "folding of the chain `{name}`: set `train_on = \"expanded\"`, or train on the CPU"
+        ))
     })
 }

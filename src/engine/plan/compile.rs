@@ -7,7 +7,7 @@ use super::stages::{self, Stage};
 use super::tasks::{Tasks, band_rows, gradient_size};
 use super::weights;
 use crate::engine::EngineError;
-use crate::graph::{Backward, Graph, NodeId, shapes};
+use crate::graph::{Backward, Graph, shapes};
 
 /// What the inner values of a wave may take: they should stay in a cache that others use too.
 const WAVE_BYTES: usize = 12 << 20;
@@ -62,10 +62,8 @@ impl Plan {
     /// # Errors
     /// As for [`Plan::inference`].
     pub fn training(backward: &Backward, shape: [usize; 3]) -> Result<Self, EngineError> {
-        let gradients = backward.gradients.iter().map(|&(_, id)| id);
-        let roots: Vec<NodeId> = [backward.loss].into_iter().chain(gradients).collect();
         let [_, height, width] = shape;
-        let program = lower(&backward.graph, Mode::Train, &roots, shape, width)?;
+        let program = lower(&backward.graph, Mode::Train, &backward.step_roots(), shape, width)?;
         let stages = stages::by_level(&program);
         let output = shapes(&backward.graph, width, height)?[backward.sr.index()];
         Self::of(program, stages, band_rows(width), output, true)

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Builder, Compared, Prepared, Step};
+use super::{Builder, Compared, Prepared, Step, for_each_math};
 use crate::engine::cuda::launch::elementwise as launch;
 use crate::engine::cuda::params::{Elementwise, MAX_INPUTS, Operand, Part};
 use crate::engine::cuda::{Format, Math};
@@ -75,9 +75,7 @@ pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
 /// # Errors
 /// As for [`cases`].
 pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
-    let cases = cases()?;
-    let all = cases.iter().enumerate();
-    Ok(all.flat_map(|(number, case)| MATHS.map(|math| case.prepare(math, number))).collect())
+    Ok(for_each_math(&cases()?, MATHS, Case::prepare))
 }
 
 /// A range of a buffer with values; behind it there are zeros, or other values where the range `goes_on`.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::elementwise::MATHS;
-use super::{Builder, Prepared, Step};
+use super::{Builder, Prepared, Step, for_each_math};
 use crate::engine::cuda::launch::ends as launch;
 use crate::engine::cuda::params::{Ends, Loss};
 use crate::engine::cuda::{Format, Math};
@@ -59,9 +59,7 @@ pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
 /// # Errors
 /// As for [`cases`].
 pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
-    let cases = cases()?;
-    let all = cases.iter().enumerate();
-    Ok(all.flat_map(|(number, case)| MATHS.map(|math| case.prepare(math, number))).collect())
+    Ok(for_each_math(&cases()?, MATHS, Case::prepare))
 }
 
 impl Case {

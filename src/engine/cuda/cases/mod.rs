@@ -149,6 +149,16 @@ impl Prepared {
     }
 }
 
+/// Cases of a list for each of the ways to compute that their kernels are compiled for.
+fn for_each_math<C, const N: usize>(
+    cases: &[C],
+    maths: [Math; N],
+    prepare: impl Fn(&C, Math, usize) -> Prepared,
+) -> Vec<Prepared> {
+    let cases = cases.iter().enumerate();
+    cases.flat_map(|(number, case)| maths.map(|math| prepare(case, math, number))).collect()
+}
+
 /// Every case of every kernel, for each way to compute that its kernels are compiled for.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::elementwise::{MATHS, Range, any_value, operand};
-use super::{Builder, Compared, Prepared, Step};
+use super::{Builder, Compared, Prepared, Step, for_each_math};
 use crate::engine::cuda::Math;
 use crate::engine::cuda::launch::spatial as launch;
 use crate::engine::cuda::params::{Operand, Spatial};
@@ -66,9 +66,7 @@ pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
 /// # Errors
 /// As for [`cases`].
 pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
-    let cases = cases()?;
-    let all = cases.iter().enumerate();
-    Ok(all.flat_map(|(number, case)| MATHS.map(|math| case.prepare(math, number))).collect())
+    Ok(for_each_math(&cases()?, MATHS, Case::prepare))
 }
 
 impl Case {
