@@ -169,6 +169,7 @@ impl Compiler<'_> {
             &Operation::PixelUnshuffle { factor } => one(shuffle(launch::spatial::pixel_unshuffle, factor)),
             &Operation::Loss { factor } => {
                 let (Some(sr), Some(gradient)) = (first(0), step.output) else { return Ok(Vec::new()) };
+                self.f32_only(sr, step)?;
                 let loss = self.loss(sr, gradient, factor);
                 Ok(vec![
                     (launch::ends::loss(math, &loss), loss.into()),

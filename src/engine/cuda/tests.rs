@@ -11,7 +11,7 @@ use crate::array::Array;
 use crate::engine::plan;
 use crate::engine::plan::lower::{Mode, lower};
 use crate::engine::plan::program::Program;
-use crate::graph::{Graph, backward, shapes};
+use crate::graph::{Graph, GraphBuilder, backward, shapes};
 use crate::models::Architecture;
 use crate::testing::uniform;
 use crate::weights::StateDict;
@@ -196,6 +196,32 @@ fn gradients_are_the_processors() {
             let found = (apart / all).sqrt();
             println!("{architecture} {} {found:e}", math.name());
             assert!(found <= bound, "{architecture}, {}: {found:e}", math.name());
+        }
+    }
+}
+
+/// An end that is no convolution would be written in 16 bits and read as f32.
+#[test]
+fn an_end_that_is_no_convolution_is_refused_in_16_bits_and_runs_in_f32() {
+    let mut g = GraphBuilder::new();
+    let x = g.input(3);
+    let (a, b) = (g.conv3x3("a", x, 3), g.conv3x3("b", x, 3));
+    let sr = g.mul(a, b);
+    let graph = g.finish(sr, 1).unwrap();
+    let backward = backward(&graph).unwrap();
+    for (graph, mode, roots, end) in [
+        (&graph, Mode::Infer, vec![graph.output()], End::Planes(1 << 22)),
+        (&backward.graph, Mode::Train, backward.step_roots(), End::Loss { hr: 1 << 22, total: 1 << 23 }),
+    ] {
+        let program = lower(graph, mode, &roots, [1, 8, 8], 8).unwrap();
+        for (math, runs) in [(Math::F32, true), (Math::Bf16, false)] {
+            let layout = Layout::of(&program, math, MULTIPROCESSORS);
+            let packed = Packed::of(&program, &layout, math);
+            let of = |_: &str| Some(1 << 21);
+            let sites =
+                Sites { arena: 1 << 20, packed: 1 << 24, weight: &of, gradient: &of, lr: 1 << 25, end };
+            let compiler = Compiler { program: &program, layout: &layout, packed: &packed, math, sites };
+            assert_eq!(compiler.run().is_ok(), runs, "{mode:?}, {}", math.name());
         }
     }
 }
