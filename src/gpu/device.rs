@@ -299,6 +299,19 @@ impl Gpu {
             && reset(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH).is_some()
     }
 
+    /// Makes the device's context that of the calling thread, as libraries beside the driver want it.
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`] where the context is gone.
+    pub(super) fn bind(&self) -> Result<(), GpuError> {
+        self.call("use the GPU", || Ok(()))
+    }
+
+    /// The stream, for libraries that put work into it themselves. It lives as long as this.
+    pub(super) fn raw_stream(&self) -> sys::CUstream {
+        self.stream.cu_stream()
+    }
+
     fn pool(&self) -> Option<sys::CUmemoryPool> {
         self.context.bind_to_thread().ok()?;
         // SAFETY: the device is that of a live context.

@@ -20,6 +20,7 @@ modules! {
     "convolution.f32" "convolution.tf32" "convolution.f16" "convolution.bf16"
     "gradient.f32" "gradient.tf32" "gradient.bf16"
     "elementwise.f32" "elementwise.f16" "elementwise.bf16"
+    "library.f32" "library.f16" "library.bf16"
     "training" "measure"
 }
 

@@ -75,9 +75,15 @@ params! {
     /// The sum of those sums.
     Finish { sums: u64, target: u64, count: i32, splits: i32, }
 
+    /// Weights as a library wants them.
+    Filter {
+        weight: u64, filter: u64, bias: u64, padded_bias: u64,
+        outputs: i32, inputs: i32, kernel: i32, padded_outputs: i32, padded_inputs: i32, unused: i32,
+    }
+
     /// Value by value.
     Elementwise {
-        inputs: [Operand; MAX_INPUTS], part: Part, target: u64, target_pixel: i32, input_count: i32, pixels: u64,
+        inputs: [Operand; MAX_INPUTS], part: Part, bias: u64, target: u64, target_pixel: i32, input_count: i32, pixels: u64,
     }
 
     /// From one size to another.

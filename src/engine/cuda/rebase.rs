@@ -43,7 +43,8 @@ addresses! {
     Pack { weight, bias, packed, packed_bias }
     WeightGradient { inputs, gradients, sums, bias_sums }
     Finish { sums, target }
-    Elementwise { inputs, part, target }
+    Filter { weight, filter, bias, padded_bias }
+    Elementwise { inputs, part, bias, target }
     Spatial { input, other, target }
     Ends { planes, values, finite }
     Loss { sr, hr, gradient, row_sums, total }

@@ -2,7 +2,7 @@
 
 use super::rebase::{Addresses, moved};
 use crate::engine::cuda::host::{HostMemory, Outside};
-use crate::engine::cuda::twin::{convolution, elementwise, ends, gradient, spatial, training};
+use crate::engine::cuda::twin::{convolution, elementwise, ends, gradient, library, spatial, training};
 use crate::engine::cuda::{Math, params};
 
 /// What a twin could not do.
@@ -61,7 +61,7 @@ macro_rules! any {
 }
 
 any! {
-    Convolution, Pack, WeightGradient, Finish, Elementwise, Spatial, Ends, Loss, Adam, Fold, Crop, Stamp,
+    Convolution, Pack, WeightGradient, Finish, Filter, Elementwise, Spatial, Ends, Loss, Adam, Fold, Crop, Stamp,
 }
 
 impl AnyParams {
@@ -110,6 +110,9 @@ impl AnyParams {
             (Self::WeightGradient(p), "weight_gradient_direct") => {
                 gradient::weight_gradient_direct(memory, math, p)?;
             }
+            (Self::WeightGradient(p), "bias_gradient") => gradient::bias_gradient(memory, math, p)?,
+            (Self::Filter(p), "pack_filter") => library::pack_filter(memory, math, p)?,
+            (Self::Filter(p), "unpack_filter") => library::unpack_filter(memory, math, p)?,
             (Self::Finish(p), "finish_gradient") => gradient::finish_gradient(memory, p)?,
             _ => return Err(TwinFailure::Unknown { kernel, params: self.name() }),
         }

@@ -42,6 +42,8 @@ pub struct Case {
     mask_slope: f32,
     /// LeakyReLU's.
     slope: Option<f32>,
+    /// The first channel of the bias.
+    bias: Option<usize>,
     /// About the magnitude of the inputs.
     #[serde(default = "one")]
     scale: f32,
@@ -131,6 +133,10 @@ impl Case {
             }
             None => (inputs[0].address, inputs[0].pixel),
         };
+        let bias = self.bias.map_or(0, |first| {
+            let values = first + (channels.unsigned_abs() as usize).next_multiple_of(8);
+            builder.random_values(Format::F32, values, 1.0) + (first * size_of::<f32>()) as u64
+        });
         let part = Part {
             start: 0,
             channels,
@@ -143,7 +149,7 @@ impl Case {
             mask: mask.unwrap_or_default(),
         };
         let input_count = self.inputs.len() as i32;
-        let p = Elementwise { inputs, part, target, target_pixel, input_count, pixels: pixels as u64 };
+        let p = Elementwise { inputs, part, bias, target, target_pixel, input_count, pixels: pixels as u64 };
         let launch = match self.kernel {
             Kernel::Sum => launch::sum(math, &p),
             Kernel::Product => launch::product(math, &p),

@@ -190,7 +190,7 @@ impl Results {
 }
 
 /// Buffers of pixels: random values in the channels of the range, and values that are not numbers in all others.
-fn ranges(
+pub(super) fn ranges(
     builder: &mut Builder,
     math: Math,
     ranges: &[Range],

@@ -9,6 +9,7 @@ pub mod convolution;
 pub mod elementwise;
 pub mod ends;
 pub mod gradient;
+pub mod library;
 pub mod spatial;
 pub mod training;
 
@@ -166,6 +167,7 @@ fn for_each_math<C, const N: usize>(
 pub fn all() -> Result<Vec<Prepared>, serde_json::Error> {
     let mut all = convolution::prepared()?;
     all.extend(gradient::prepared()?);
+    all.extend(library::prepared()?);
     all.extend(elementwise::prepared()?);
     all.extend(spatial::prepared()?);
     all.extend(ends::prepared()?);

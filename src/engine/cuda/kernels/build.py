@@ -34,6 +34,7 @@ UNITS = [
     ("convolution", ["f32", "tf32", "f16", "bf16"]),
     ("gradient", ["f32", "tf32", "bf16"]),
     ("elementwise", ["f32", "f16", "bf16"]),
+    ("library", ["f32", "f16", "bf16"]),
     ("training", [None]),
     ("measure", [None]),
 ]

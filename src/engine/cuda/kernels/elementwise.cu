@@ -62,6 +62,11 @@ __device__ __forceinline__ void elementwise_by(const Elementwise& p) {
                 for (int i = 0; i < N; ++i) value.at[i] = input == 0 ? other.at[i] : combined<C>(value.at[i], other.at[i]);
                 if (C == SIGMOID) break;
             }
+            if (C == SUM && p.bias) {
+                const Lanes<N> bias = read<N>((const float*)p.bias, channel);
+#pragma unroll
+                for (int i = 0; i < N; ++i) value.at[i] += bias.at[i];
+            }
             if (C == SIGMOID) {
 #pragma unroll
                 for (int i = 0; i < N; ++i) value.at[i] = sigmoid_of(value.at[i]);
@@ -86,7 +91,7 @@ __device__ __forceinline__ void elementwise_by(const Elementwise& p) {
 template <Combination C>
 __device__ __forceinline__ void elementwise(const Elementwise& p) {
     bool vectors = aligned<Value>(p.target) && p.part.written % 8 == 0;
-    vectors = vectors && aligned<Value>(p.part.before.address) && aligned<Value>(p.part.after.address) && aligned<Value>(p.part.mask.address);
+    vectors = vectors && aligned<Value>(p.part.before.address) && aligned<Value>(p.part.after.address) && aligned<Value>(p.part.mask.address) && aligned<float>(p.bias);
 #pragma unroll
     for (int input = 0; input < MAX_INPUTS; ++input) vectors = vectors && (input >= p.input_count || aligned<Value>(p.inputs[input].address));
     if (vectors) {

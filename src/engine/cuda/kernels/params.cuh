@@ -123,10 +123,26 @@ struct Finish {
     int splits;
 };
 
+// Weights as a library's convolutions want them, channels innermost, with zeros for channels that only fill a vector: kernels `pack_filter`, and `unpack_filter` for their
+// gradient.
+struct Filter {
+    u64 weight;         // OIHW in f32
+    u64 filter;         // OHWI in the format of the values
+    u64 bias;           // f32, or 0; `pack_filter` only
+    u64 padded_bias;    // f32, zeros where there is none
+    int outputs;
+    int inputs;         // of a group
+    int kernel;
+    int padded_outputs;
+    int padded_inputs;
+    int unused;
+};
+
 // Value by value, for a range of channels: kernels `sum` (of no inputs: zero), `product`, `sigmoid` and `sigmoid_gradient` (dy, y).
 struct Elementwise {
     Operand inputs[MAX_INPUTS];
     Part part;        // `start` is not used: `target` is that of the first channel
+    u64 bias;         // `sum`: f32, one for each channel and as many as a vector needs, or 0
     u64 target;
     int target_pixel;
     int input_count;

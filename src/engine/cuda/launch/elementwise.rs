@@ -56,6 +56,7 @@ fn launch(kernel: &'static str, math: Math, p: &params::Elementwise) -> Launch {
     let inputs = p.inputs.iter().take(p.input_count.unsigned_abs() as usize);
     let operands = [p.target, p.part.before.address, p.part.after.address, p.part.mask.address];
     let vectors = p.part.written % VECTOR as i32 == 0
+        && aligned(Math::F32, [p.bias])
         && aligned(math, operands.into_iter().chain(inputs.map(|input| input.address)));
     let (across, pixels) = across(p.part.written, vectors);
     let blocks = p.pixels.div_ceil(u64::from(pixels)).max(1);

@@ -6,6 +6,7 @@ pub mod convolution;
 pub mod elementwise;
 pub mod ends;
 pub mod gradient;
+pub mod library;
 pub mod measure;
 pub mod spatial;
 pub mod training;

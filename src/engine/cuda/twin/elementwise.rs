@@ -4,7 +4,7 @@ use super::part::finished;
 use crate::engine::cuda::params::{Elementwise, Operand};
 use crate::engine::cuda::{Format, HostMemory, Math, Outside};
 
-/// `sum`: of all inputs; zero of none.
+/// `sum`: of all inputs, and of the bias; zero of none.
 ///
 /// # Errors
 /// [`Outside`]
@@ -58,7 +58,11 @@ fn each(
                 let inputs = p.inputs.iter().take(p.input_count as usize);
                 let inputs: Result<Vec<f64>, Outside> =
                     inputs.map(|input| operand(memory, format, input, pixel, channel)).collect();
-                value = finished(memory, format, &p.part, function(&inputs?), pixel, channel)?;
+                let bias = match p.bias {
+                    0 => 0.0,
+                    bias => f64::from(memory.value(Format::F32, bias, channel as u64)?),
+                };
+                value = finished(memory, format, &p.part, function(&inputs?) + bias, pixel, channel)?;
             }
             memory.set_value(format, p.target, pixel * p.target_pixel as u64 + channel as u64, value)?;
         }

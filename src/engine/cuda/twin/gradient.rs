@@ -62,6 +62,25 @@ pub fn weight_gradient_direct(
     })
 }
 
+/// Kernel `bias_gradient`: what `weight_gradient_direct` writes of the bias.
+///
+/// # Errors
+/// [`Outside`]
+pub fn bias_gradient(memory: &mut HostMemory, math: Math, p: &WeightGradient) -> Result<(), Outside> {
+    let pixels = of(p.images) * of(p.height) * of(p.width);
+    let (channels, parts) = (of(p.out_channels), of(p.splits));
+    let dy = gather(memory, math.format(), &p.gradients, p.gradient_count, pixels)?;
+    for part in 0..parts {
+        let of_part = pixels * part / parts..pixels * (part + 1) / parts;
+        for channel in 0..channels {
+            let values = of_part.clone().filter_map(|pixel| dy.get(pixel * channels + channel));
+            let sum = values.map(|&value| f64::from(value)).sum();
+            memory.set_value(Format::F32, p.bias_sums, (part * channels + channel) as u64, sum)?;
+        }
+    }
+    Ok(())
+}
+
 /// Kernel `finish_gradient`: the sum of all parts.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ pub mod convolution;
 pub mod elementwise;
 pub mod ends;
 pub mod gradient;
+pub mod library;
 mod part;
 mod round;
 pub mod spatial;

@@ -63,6 +63,15 @@ impl Version {
     fn from_number(number: usize) -> Self {
         Self { major: number / 10_000, minor: number / 100 % 100, patch: number % 100 }
     }
+
+    /// What a loaded library says.
+    pub(super) fn of(library: &Library) -> Result<Self, String> {
+        // SAFETY: the type is that of cuDNN's API reference.
+        let get = unsafe { library.get::<unsafe extern "C" fn() -> usize>(b"cudnnGetVersion") }
+            .map_err(|_| "it has no function cudnnGetVersion".to_owned())?;
+        // SAFETY: the function takes nothing and only returns a number.
+        Ok(Self::from_number(unsafe { get() }))
+    }
 }
 
 impl fmt::Display for Version {
@@ -130,18 +139,18 @@ fn wheels(prefix: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// Why it cannot be used, in the loader's words.
 pub fn version_of(file: &Path) -> Result<Version, String> {
+    Version::of(load(file)?)
+}
+
+/// Loads a cuDNN, which stays loaded.
+pub(super) fn load(file: &Path) -> Result<&'static Library, String> {
     // SAFETY: loading runs the library's initialisers; the file has cuDNN's name and lies where the user or the system keeps it.
     let library = unsafe { Library::new(file) }.map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         cause.unwrap_or_else(|| error.to_string())
     })?;
     // cuDNN starts threads of its own and does not like to be unloaded.
-    let library = Box::leak(Box::new(library));
-    // SAFETY: the type is that of cuDNN's API reference.
-    let get = unsafe { library.get::<unsafe extern "C" fn() -> usize>(b"cudnnGetVersion") }
-        .map_err(|_| "it has no function cudnnGetVersion".to_owned())?;
-    // SAFETY: the function takes nothing and only returns a number.
-    Ok(Version::from_number(unsafe { get() }))
+    Ok(Box::leak(Box::new(library)))
 }
 
 #[cfg(test)]
