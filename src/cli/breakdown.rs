@@ -23,7 +23,7 @@ pub(super) fn run(model: &Model, size: Size, backend: &Backend, json: bool) -> R
                 "--breakdown shows the steps of the planned engine, and the {engine} engine has none: leave out --engine {engine}"
             )));
         }
-        Backend::Cuda { .. } => {
+        Backend::Cuda(_) => {
             return Err(CliError::usage("--breakdown shows what threads of the CPU do: use --device cpu"));
         }
     }

@@ -1,7 +1,9 @@
 //! What several subcommands share: where and how to compute, progress bars, logging.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::filter::LevelFilter;
@@ -9,8 +11,9 @@ use tracing_subscriber::filter::LevelFilter;
 use super::CliError;
 use super::error::of_gpu;
 use crate::cli::ExitCode;
-use crate::engine::cuda::Math;
+use crate::engine::cuda::{Chooser, Computing, Math, Selection};
 use crate::engine::{Backend, Compute, Engine};
+use crate::gpu::cudnn::{Cudnn, LIBRARY};
 use crate::gpu::device::Gpu;
 use crate::interrupt::Signal;
 
@@ -40,6 +43,12 @@ pub struct MachineArgs {
     /// Number format to compute in
     #[arg(long, value_enum, default_value_t)]
     pub precision: Math,
+    /// Which kernels compute convolutions on a GPU
+    #[arg(long, value_enum, default_value_t)]
+    pub kernels: Selection,
+    /// Folder with cuDNN, or a Python environment that has it, for `--kernels fastest`; repeatable
+    #[arg(long, value_name = "DIR")]
+    pub cuda_libs: Vec<PathBuf>,
 }
 
 /// A device by name.
@@ -81,7 +90,8 @@ impl ComputeArgs {
             Device::Cuda(ordinal) => {
                 let opened = Gpu::open(ordinal as usize);
                 let gpu = opened.map_err(|error| CliError::new(of_gpu(&error), error))?;
-                Backend::Cuda { gpu, math: self.machine.precision }
+                let chooser = self.machine.chooser(&gpu)?;
+                Computing { gpu, math: self.machine.precision, chooser }.into()
             }
         };
         Ok(Compute { backend, threads })
@@ -97,6 +107,11 @@ impl MachineArgs {
 
     fn cpu_only(&self, what: &str) -> Result<(), CliError> {
         match (self.device, self.precision) {
+            (Device::Cpu, Math::F32) if self.kernels == Selection::Fastest || !self.cuda_libs.is_empty() => {
+                Err(CliError::usage(
+                    "kernels are chosen on a GPU only: --kernels and --cuda-libs need --device cuda:N",
+                ))
+            }
             (Device::Cpu, Math::F32) => Ok(()),
             (Device::Cpu, other) => {
                 let name = other.name();
@@ -108,12 +123,53 @@ impl MachineArgs {
         }
     }
 
+    /// What chooses kernels on a GPU, where the user wants the fastest.
+    fn chooser(&self, gpu: &Arc<Gpu>) -> Result<Option<Arc<Chooser>>, CliError> {
+        if self.kernels == Selection::Fixed {
+            return match self.cuda_libs.is_empty() {
+                true => Ok(None),
+                false => Err(CliError::usage("--cuda-libs names what --kernels fastest may use: give both")),
+            };
+        }
+        let (cudnn, refused) = Cudnn::find(gpu, &self.cuda_libs);
+        let why = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        match &cudnn {
+            Some(cudnn) => {
+                let (version, file) = (cudnn.version(), cudnn.file().display());
+                note(&format!("kernels: the fastest of our own and of cuDNN {version} ({file})"));
+            }
+            None if !self.cuda_libs.is_empty() => {
+                let folders: Vec<String> =
+                    self.cuda_libs.iter().map(|path| format!("`{}`", path.display())).collect();
+                let why = if why.is_empty() { format!("there is no {LIBRARY}") } else { why };
+                let found = format!("--cuda-libs {}: {why}", folders.join(" "));
+                return Err(CliError::usage(format!(
+                    "{found}; name the folder of {LIBRARY}, or the Python environment that has `nvidia-cudnn-cu12`"
+                )));
+            }
+            None => {
+                let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+                note(&format!(
+                    "kernels: the fastest of our own; there is no cuDNN 9 that could be used{why}"
+                ));
+            }
+        }
+        Ok(Some(Arc::new(Chooser::new(gpu, cudnn, cache_folder()))))
+    }
+
     fn threads(&self) -> Result<usize, CliError> {
         let threads = super::threads::number(self.threads)?;
         prepare_process();
         super::threads::start(threads, self.pin_threads)?;
         Ok(threads)
     }
+}
+
+/// Where what can be made anew is kept between runs: `$XDG_CACHE_HOME/esr`, or `~/.cache/esr`.
+fn cache_folder() -> Option<PathBuf> {
+    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
+    cache.map(|cache| cache.join("esr"))
 }
 
 /// Settings of the C library and of candle that must be made before the first thread starts. The reference engine allocates and frees many

@@ -1,10 +1,7 @@
 //! What runs models: an engine on the processor, or the planned engine on a GPU.
 
-use std::sync::Arc;
-
 use super::Engine;
-use super::cuda::Math;
-use crate::gpu::device::Gpu;
+use super::cuda::{Computing, Math, Selection};
 
 /// An engine and where it computes.
 #[derive(Clone)]
@@ -12,12 +9,7 @@ pub enum Backend {
     /// An engine on the processor, in f32.
     Cpu(Engine),
     /// The planned engine on a GPU.
-    Cuda {
-        /// The device.
-        gpu: Arc<Gpu>,
-        /// How products are computed.
-        math: Math,
-    },
+    Cuda(Computing),
 }
 
 impl From<Engine> for Backend {
@@ -26,12 +18,18 @@ impl From<Engine> for Backend {
     }
 }
 
+impl From<Computing> for Backend {
+    fn from(computing: Computing) -> Self {
+        Self::Cuda(computing)
+    }
+}
+
 impl Backend {
     /// `cpu` or `cuda:N`.
     pub fn device(&self) -> String {
         match self {
             Self::Cpu(_) => "cpu".into(),
-            Self::Cuda { gpu, .. } => format!("cuda:{}", gpu.facts().ordinal),
+            Self::Cuda(computing) => format!("cuda:{}", computing.gpu.facts().ordinal),
         }
     }
 
@@ -39,7 +37,7 @@ impl Backend {
     pub fn engine(&self) -> Engine {
         match self {
             Self::Cpu(engine) => *engine,
-            Self::Cuda { .. } => Engine::Plan,
+            Self::Cuda(_) => Engine::Plan,
         }
     }
 
@@ -47,7 +45,7 @@ impl Backend {
     pub fn precision(&self) -> &'static str {
         match self {
             Self::Cpu(_) => Math::F32.name(),
-            Self::Cuda { math, .. } => math.name(),
+            Self::Cuda(computing) => computing.math.name(),
         }
     }
 
@@ -55,7 +53,13 @@ impl Backend {
     pub fn kind(&self) -> String {
         match self {
             Self::Cpu(engine) => engine.name().into(),
-            Self::Cuda { math, .. } => format!("cuda-{}", math.name()),
+            Self::Cuda(computing) => {
+                let chosen = match computing.selection() {
+                    Selection::Fixed => "",
+                    Selection::Fastest => "-fastest",
+                };
+                format!("cuda-{}{chosen}", computing.math.name())
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ pub fn measured(
 /// # Errors
 /// [`measure::Error::Lock`] where clocks were to be locked and cannot be.
 pub fn watch(compute: &Compute, lock_mhz: Option<u32>) -> Result<Option<GpuSession>, measure::Error> {
-    let Backend::Cuda { gpu, .. } = &compute.backend else { return Ok(None) };
+    let Backend::Cuda(cuda::Computing { gpu, .. }) = &compute.backend else { return Ok(None) };
     let recorder = RecorderOptions::new(gpu.facts().uuid.clone());
     Ok(Some(GpuSession::start(&GpuOptions { recorder, lock_mhz })?))
 }
@@ -158,7 +158,7 @@ impl Workload for TimedModel<'_> {
     }
 
     fn timer(&self) -> Option<String> {
-        self.on_gpu.as_ref().map(|on_gpu| timed_by(on_gpu.launches).into())
+        self.on_gpu.as_ref().map(|on_gpu| timed_by(on_gpu.launches) + &by(on_gpu.network.used()))
     }
 
     fn state_before_forward(&self) -> Option<String> {
@@ -233,8 +233,9 @@ impl Workload for TimedStep {
     fn timer(&self) -> Option<String> {
         let [patches, side] = self.batch;
         Some(format!(
-            "{} of one training step, {patches} patches of {side}x{side}",
-            timed_by(Launches::Graph)
+            "{} of one training step, {patches} patches of {side}x{side}{}",
+            timed_by(Launches::Graph),
+            by(self.trainer.used())
         ))
     }
 
@@ -251,11 +252,16 @@ impl Workload for TimedStep {
     }
 }
 
-fn timed_by(launches: Launches) -> &'static str {
+fn timed_by(launches: Launches) -> String {
     match launches {
-        Launches::Graph => "CUDA events around the replay of a graph",
-        Launches::Eager => "CUDA events around kernels started one by one",
+        Launches::Graph => "CUDA events around the replay of a graph".into(),
+        Launches::Eager => "CUDA events around kernels started one by one".into(),
     }
+}
+
+/// Which kernels computed it, where they were chosen by a trial.
+fn by(used: Option<cuda::Used>) -> String {
+    used.map(|used| format!("; {used}")).unwrap_or_default()
 }
 
 fn flushed(timer: &Timer) -> String {

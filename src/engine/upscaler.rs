@@ -78,8 +78,8 @@ impl Upscaler {
                 Backend::Cpu(Engine::Reference) => {
                     Network::Reference(Box::new(reference::Network::new(own, weights)?))
                 }
-                Backend::Cuda { gpu, math } => {
-                    Network::Cuda(Arc::new(cuda::Network::new(own, weights, gpu, math)?))
+                Backend::Cuda(computing) => {
+                    Network::Cuda(Arc::new(cuda::Network::new(own, weights, computing)?))
                 }
             };
             Kind::Network { network, data_range: graph.data_range() }

@@ -62,7 +62,10 @@ pub enum CheckpointError {
 /// The options that ask for what trained a run ([`crate::engine::Backend::kind`]).
 fn options(kind: &str) -> String {
     match kind.strip_prefix("cuda-") {
-        Some(precision) => format!("`--device cuda:N --precision {precision}`"),
+        Some(how) => match how.strip_suffix("-fastest") {
+            Some(precision) => format!("`--device cuda:N --precision {precision} --kernels fastest`"),
+            None => format!("`--device cuda:N --precision {how}`"),
+        },
         None => format!("`--engine {kind}` on the CPU"),
     }
 }

@@ -54,8 +54,8 @@ impl Stepper {
     pub fn new(backend: impl Into<Backend>, graph: &Graph, train_on: TrainOn) -> Result<Self, Error> {
         let folded = train_on == TrainOn::Folded;
         let method = match backend.into() {
-            Backend::Cuda { gpu, math } => {
-                let trainer = cuda::Trainer::new(graph, folded, gpu, math)?;
+            Backend::Cuda(computing) => {
+                let trainer = cuda::Trainer::new(graph, folded, computing)?;
                 Method::Cuda { trainer: Box::new(trainer), placed: None }
             }
             Backend::Cpu(Engine::Plan) => {

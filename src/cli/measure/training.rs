@@ -11,14 +11,14 @@ const RATE: f64 = 1e-4;
 
 /// A training step of `model`, folded where it has branches, on `[patches, side]`.
 pub(super) fn step(model: &Model, backend: &Backend, batch: [usize; 2]) -> Result<TimedStep, CliError> {
-    let Backend::Cuda { gpu, math } = backend else {
+    let Backend::Cuda(computing) = backend else {
         return Err(CliError::usage(
             "--training-step times steps on a GPU: give --device cuda:N; `make bench-step` times them on the CPU",
         ));
     };
     let weights = Flat::of(model.weights()?);
     let zeros = weights.zeros_like();
-    let mut trainer = cuda::Trainer::new(&model.graph, true, gpu.clone(), *math)?;
+    let mut trainer = cuda::Trainer::new(&model.graph, true, computing.clone())?;
     trainer.place(weights.values(), zeros.values(), zeros.values())?;
     Ok(TimedStep::new(trainer, batch, AdamSettings::default().step(1, RATE))?)
 }

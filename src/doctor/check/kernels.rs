@@ -35,7 +35,7 @@ pub struct BufferCheck {
 
 /// Runs every case whose name contains `only`.
 pub fn check_kernels(gpu: &Arc<Gpu>, only: &str, progress: &mut dyn FnMut(&str)) -> Vec<KernelCheck> {
-    let kernels = Kernels::new(gpu.clone());
+    let kernels = Kernels::new(gpu.clone(), None);
     let cases = match cases::all() {
         Ok(cases) => cases,
         Err(error) => {
@@ -64,8 +64,7 @@ fn run(kernels: &Kernels, case: &Prepared) -> Result<Vec<BufferCheck>, Box<dyn s
     memory.upload(0, &bytes)?;
     let command = |step: &cases::Step| Command {
         label: case.name.clone(),
-        launch: step.launch,
-        params: step.params,
+        work: (step.launch, step.params).into(),
         multiply_adds: 0,
     };
     let ready = kernels.ready(steps.iter().map(command).collect())?;

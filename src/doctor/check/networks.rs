@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::array::Array;
-use crate::engine::cuda::Math;
+use crate::engine::cuda::{Computing, Math};
 use crate::engine::{Backend, Engine, EngineError, cuda, plan};
 use crate::gpu::device::Gpu;
 use crate::graph::{BuildError, Graph};
@@ -137,7 +137,7 @@ fn forward(gpu: &Arc<Gpu>, math: Math, model: &str) -> Result<f64, Failure> {
     let shape = [1, graph.input_channels(), height, width];
     let lr = values(shape, &mut Random::new(&[STREAM, 2]), graph.data_range());
     let expected = plan::Network::new(graph.clone(), &weights)?.forward(&lr)?;
-    let network = cuda::Network::new(graph, &weights, gpu.clone(), math)?;
+    let network = cuda::Network::new(graph, &weights, Computing::fixed(gpu.clone(), math))?;
     let found = network.forward_into(&lr, Vec::new())?;
     let largest = expected.data().iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     let apart = |(a, b): (&f32, &f32)| f64::from(a - b).abs();
@@ -160,7 +160,7 @@ struct Pair {
 impl Pair {
     fn new(gpu: &Arc<Gpu>, math: Math, train_on: TrainOn) -> Result<Self, Failure> {
         let graph = graph(TRAINED)?;
-        let backend = Backend::Cuda { gpu: gpu.clone(), math };
+        let backend = Backend::from(Computing::fixed(gpu.clone(), math));
         Ok(Self {
             weights: Flat::of(&kaiming_uniform(&graph, STREAM)),
             processor: Stepper::new(Engine::Plan, &graph, train_on)?,

@@ -1,15 +1,16 @@
 //! From a program to launches: which kernel runs each step, and what it is told.
 //!
-//! A program is compiled when it has its memory: launches hold addresses. Splits, concatenations and everything fused are in the program already; what is decided here is
-//! only which of our kernels takes a convolution.
+//! A program is compiled when it has its memory: launches hold addresses. Splits, concatenations and everything fused are in the program already; which way
+//! computes a convolution was chosen before.
 
-use super::launch::{self, Command};
+use super::choice::Choices;
+use super::choice::question::readable;
+use super::launch::{self, Command, Work};
 use super::layout::Layout;
-use super::packed::Packed;
-use super::params::{
-    self, Elementwise, Ends, Finish, Loss, MAX_INPUTS, Operand, Pack, Spatial, WeightGradient,
-};
-use super::places::{Places, channels, weight_gradient};
+use super::packed::{self, Packed, Packing};
+use super::params::{self, Elementwise, Ends, Finish, Loss, MAX_INPUTS, Operand, Spatial, WeightGradient};
+use super::places::{Places, weight_gradient};
+use super::ways::{self, Asked, At, Way};
 use super::{Format, Math, number, unsupported};
 use crate::engine::EngineError;
 use crate::engine::cpu::geometry::Direction;
@@ -23,6 +24,8 @@ pub(super) struct Sites<'a> {
     pub(super) arena: u64,
     /// The first byte of the packed weights.
     pub(super) packed: u64,
+    /// Memory that cuDNN may overwrite.
+    pub(super) workspace: u64,
     /// A weight by its key.
     pub(super) weight: &'a dyn Fn(&str) -> Option<u64>,
     /// The place of a weight's gradient by its key.
@@ -47,6 +50,7 @@ pub(super) struct Compiler<'a> {
     pub(super) program: &'a Program,
     pub(super) layout: &'a Layout,
     pub(super) packed: &'a Packed,
+    pub(super) choices: &'a Choices,
     pub(super) math: Math,
     pub(super) sites: Sites<'a>,
 }
@@ -61,28 +65,13 @@ impl Compiler<'_> {
         for (index, step) in self.program.steps.iter().enumerate() {
             let Operation::Conv { name, conv, direction, .. } = &step.operation else { continue };
             let Some(packing) = self.packed.of_step(index) else { continue };
-            let (inputs, outputs) = channels(conv, *direction);
-            let block = launch::convolution::block(number(outputs));
-            let mut pack = Pack {
-                weight: self.weight(name, conv)?,
-                bias: self.bias(name, conv, *direction)?,
-                packed: self.sites.packed + packing.offset,
-                packed_bias: self.sites.packed + packing.bias_offset,
-                in_channels: number(inputs),
-                out_channels: number(outputs),
-                kernel: number(conv.kernel),
-                input_gradient: i32::from(*direction == Direction::InputGradient),
-                block,
-                blocks: launch::convolution::blocks(number(outputs), block),
-                ..Pack::default()
+            let told = self.places().convolution(step, conv, *direction)?;
+            let at = self.at(Some(&packing), name, conv, *direction)?;
+            let work = match &packing.asked {
+                None => packed::pack(self.math, &told, &at),
+                Some(asked) => ways::pack(self.math, asked, &at),
             };
-            let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
-            pack.source_count = number(pieces.len());
-            for (channels, piece) in pack.source_channels.iter_mut().zip(pieces) {
-                *channels = number(piece.channels);
-            }
-            let launch = launch::convolution::pack(self.math, &pack);
-            commands.push(Command { label: name.clone(), launch, params: pack.into(), multiply_adds: 0 });
+            commands.push(Command { label: name.clone(), work, multiply_adds: 0 });
         }
         Ok(commands)
     }
@@ -100,16 +89,15 @@ impl Compiler<'_> {
     /// # Errors
     /// As for [`Compiler::run`].
     pub(super) fn by_step(&self) -> Result<Vec<Vec<Command>>, EngineError> {
-        let command = |step: &Step, (launch, params): launch::Told| Command {
+        let command = |step: &Step, work: Work| Command {
             label: step.label.clone(),
-            launch,
-            params,
+            work,
             multiply_adds: step.multiply_adds,
         };
         let steps = self.program.steps.iter().enumerate();
         steps
             .map(|(index, step)| {
-                Ok(self.step(index, step)?.into_iter().map(|told| command(step, told)).collect())
+                Ok(self.step(index, step)?.into_iter().map(|work| command(step, work)).collect())
             })
             .collect()
     }
@@ -122,18 +110,18 @@ impl Compiler<'_> {
         let Operation::Store { factor } = step.operation else { return None };
         let sr = *step.inputs.first()?.first()?;
         let told = Ends { finite, data_range, ..self.ends(sr, pixels, factor) };
-        let launch = launch::ends::store_image(self.math, &told);
-        Some(Command { label: step.label.clone(), launch, params: told.into(), multiply_adds: 0 })
+        let work = (launch::ends::store_image(self.math, &told), told).into();
+        Some(Command { label: step.label.clone(), work, multiply_adds: 0 })
     }
 
-    fn step(&self, index: usize, step: &Step) -> Result<Vec<launch::Told>, EngineError> {
+    fn step(&self, index: usize, step: &Step) -> Result<Vec<Work>, EngineError> {
         let math = self.math;
         let first = |input: usize| step.inputs.get(input).and_then(|pieces| pieces.first()).copied();
-        let one = |told: launch::Told| Ok(vec![told]);
+        let one = |work: Work| Ok(vec![work]);
         type Start = fn(Math, &Spatial) -> launch::Launch;
-        let spatial = |start: Start, own: Spatial| -> launch::Told {
+        let spatial = |start: Start, own: Spatial| -> Work {
             let told = self.spatial(step, own);
-            (start(math, &told), told.into())
+            (start(math, &told), told).into()
         };
         let pool = |start: Start, kernel: usize, stride: usize| {
             spatial(start, Spatial { kernel: number(kernel), stride: number(stride), ..Spatial::default() })
@@ -146,12 +134,12 @@ impl Compiler<'_> {
             Operation::Load => {
                 let Some(buffer) = step.output else { return Ok(Vec::new()) };
                 let ends = self.ends(self.places().whole(buffer), self.sites.lr, 1);
-                one((launch::ends::load(math, &ends), ends.into()))
+                one((launch::ends::load(math, &ends), ends).into())
             }
             Operation::Conv { name, conv, direction, .. } => {
-                one(self.convolution(index, step, name, conv, *direction)?)
+                self.convolution(index, step, name, conv, *direction)
             }
-            Operation::WeightGradient { conv, .. } => one(self.weight_gradient(index, step, conv)?),
+            Operation::WeightGradient { conv, .. } => self.weight_gradient(index, step, conv),
             Operation::FinishGradient { name, conv, .. } => self.finish_gradient(index, name, conv),
             Operation::Sum | Operation::Place { .. } => self.elementwise(step, launch::elementwise::sum),
             Operation::Product => self.elementwise(step, launch::elementwise::product),
@@ -172,8 +160,8 @@ impl Compiler<'_> {
                 self.f32_only(sr, step)?;
                 let loss = self.loss(sr, gradient, factor);
                 Ok(vec![
-                    (launch::ends::loss(math, &loss), loss.into()),
-                    (launch::ends::loss_total(math, &loss), loss.into()),
+                    (launch::ends::loss(math, &loss), loss).into(),
+                    (launch::ends::loss_total(math, &loss), loss).into(),
                 ])
             }
             &Operation::Store { factor } => {
@@ -182,7 +170,7 @@ impl Compiler<'_> {
                 match self.sites.end {
                     End::Planes(planes) => {
                         let ends = self.ends(sr, planes, factor);
-                        one((launch::ends::store(math, &ends), ends.into()))
+                        one((launch::ends::store(math, &ends), ends).into())
                     }
                     End::Loss { .. } => Ok(Vec::new()),
                 }
@@ -227,6 +215,26 @@ impl Compiler<'_> {
         (self.sites.weight)(&key).ok_or_else(|| EngineError::Weight { key, shape: vec![conv.out_channels] })
     }
 
+    /// Where a convolution's weights lie, and what else it may need.
+    fn at(
+        &self,
+        packing: Option<&Packing>,
+        name: &str,
+        conv: &Conv2d,
+        direction: Direction,
+    ) -> Result<At, EngineError> {
+        let packed =
+            |offset: fn(&Packing) -> u64| packing.map_or(0, |packing| self.sites.packed + offset(packing));
+        Ok(At {
+            weight: self.weight(name, conv)?,
+            bias: self.bias(name, conv, direction)?,
+            packed: packed(|packing| packing.offset),
+            packed_bias: packed(|packing| packing.bias_offset),
+            workspace: self.sites.workspace,
+            workspace_bytes: self.choices.workspace_bytes,
+        })
+    }
+
     fn convolution(
         &self,
         index: usize,
@@ -234,69 +242,92 @@ impl Compiler<'_> {
         name: &str,
         conv: &Conv2d,
         direction: Direction,
-    ) -> Result<launch::Told, EngineError> {
-        let mut told = self.places().convolution(step, conv, direction)?;
-        Ok(match self.packed.of_step(index) {
-            Some(packing) => {
-                told.weights = self.sites.packed + packing.offset;
-                told.bias = self.sites.packed + packing.bias_offset;
-                (launch::convolution::packed(self.math, &told), told.into())
+    ) -> Result<Vec<Work>, EngineError> {
+        let told = self.places().convolution(step, conv, direction)?;
+        let packing = self.packed.of_step(index);
+        let at = self.at(packing.as_ref(), name, conv, direction)?;
+        Ok(match (self.choices.of_step(index), packing) {
+            (Way::Cudnn(algorithm), Some(Packing { asked: Some(asked), .. })) => {
+                ways::by_cudnn(self.math, &told, &asked, algorithm, &at)
             }
-            None => {
-                told.weights = self.weight(name, conv)?;
-                told.bias = self.bias(name, conv, direction)?;
-                (launch::convolution::direct(self.math, &told), told.into())
-            }
+            (_, packing) => vec![ways::own(self.math, &told, &at, packing.is_some())],
         })
     }
 
-    fn weight_gradient(&self, index: usize, step: &Step, conv: &Conv2d) -> Result<launch::Told, EngineError> {
-        let refused = || unsupported(format!("the weight gradient of {}", step.label));
-        let Some(sums) = self.layout.sums(index) else { return Err(refused()) };
-        let told = weight_gradient(self.program, step, conv, |piece| self.places().address(piece))
-            .ok_or_else(refused)?;
+    /// What a weight gradient is told, and how cuDNN is asked for it where it was chosen.
+    fn told_of_weights(
+        &self,
+        index: usize,
+        step: &Step,
+        conv: &Conv2d,
+    ) -> Option<(WeightGradient, Option<(Asked, u32)>)> {
+        let sums = self.layout.sums(index)?;
+        let told = weight_gradient(self.program, step, conv, |piece| self.places().address(piece))?;
         let told = WeightGradient {
             sums: self.sites.arena + sums.offset,
             bias_sums: if conv.bias { self.sites.arena + sums.bias_offset } else { 0 },
             splits: number(sums.splits),
             ..told
         };
-        let launch = match launch::gradient::fits(&told, self.math) {
-            true => launch::gradient::weight_gradient(&told, self.math),
-            false => launch::gradient::weight_gradient_direct(&told, self.math),
+        let asked = match (self.choices.of_step(index), step.inputs.as_slice()) {
+            (Way::Cudnn(algorithm), [x, dy]) => {
+                let readable = [x, dy].map(|pieces| readable(self.program, pieces));
+                let asked = ways::asked_for_weights(self.math, &told, readable);
+                asked.map(|asked| (asked, algorithm))
+            }
+            _ => None,
         };
-        Ok((launch.ok_or_else(refused)?, told.into()))
+        Some((told, asked))
     }
 
-    fn finish_gradient(
-        &self,
-        index: usize,
-        name: &str,
-        conv: &Conv2d,
-    ) -> Result<Vec<launch::Told>, EngineError> {
-        let sums = index.checked_sub(1).and_then(|sums| self.layout.sums(sums));
-        let Some(sums) = sums else { return Err(unsupported(name.to_owned())) };
-        let weight_shape = conv.weight_shape();
-        let mut tensors = vec![("weight", sums.offset, weight_shape.to_vec())];
-        if conv.bias {
-            tensors.push(("bias", sums.bias_offset, vec![conv.out_channels]));
+    fn weight_gradient(&self, index: usize, step: &Step, conv: &Conv2d) -> Result<Vec<Work>, EngineError> {
+        let refused = || unsupported(format!("the weight gradient of {}", step.label));
+        let (told, asked) = self.told_of_weights(index, step, conv).ok_or_else(refused)?;
+        match asked {
+            Some((asked, algorithm)) => {
+                let at = At {
+                    workspace: self.sites.workspace,
+                    workspace_bytes: self.choices.workspace_bytes,
+                    ..At::default()
+                };
+                Ok(ways::weights_by_cudnn(self.math, &told, &asked, algorithm, &at))
+            }
+            None => Ok(vec![ways::own_weights(self.math, &told).ok_or_else(refused)?]),
         }
-        let finish = |(suffix, offset, shape): (&str, u64, Vec<usize>)| {
+    }
+
+    fn finish_gradient(&self, index: usize, name: &str, conv: &Conv2d) -> Result<Vec<Work>, EngineError> {
+        let refused = || unsupported(format!("the end of the weight gradient of {name}"));
+        let before = index.checked_sub(1).and_then(|sums| Some((sums, self.program.steps.get(sums)?)));
+        let (sums, step) = before.ok_or_else(refused)?;
+        let (told, asked) = self.told_of_weights(sums, step, conv).ok_or_else(refused)?;
+        let target = |suffix: &str, shape: Vec<usize>| {
             let key = format!("{name}.{suffix}");
-            let count = number(shape.iter().product());
-            let target = (self.sites.gradient)(&key).ok_or(EngineError::Weight { key, shape })?;
-            let told = Finish { sums: self.sites.arena + offset, target, count, splits: number(sums.splits) };
-            let launch = launch::gradient::finish_gradient(&told, self.math);
-            Ok((launch.ok_or_else(|| unsupported(name.to_owned()))?, told.into()))
+            (self.sites.gradient)(&key).ok_or(EngineError::Weight { key, shape })
         };
-        tensors.into_iter().map(finish).collect()
+        let finish = |sums: u64, target: u64, count: usize| {
+            let told = Finish { sums, target, count: number(count), splits: told.splits };
+            let launch = launch::gradient::finish_gradient(&told, self.math).ok_or_else(refused)?;
+            Ok::<Work, EngineError>((launch, told).into())
+        };
+        let shape = conv.weight_shape();
+        let weight = target("weight", shape.to_vec())?;
+        let mut works = vec![match asked {
+            Some((asked, _)) => ways::unpack(self.math, &asked, told.sums, weight),
+            None => finish(told.sums, weight, shape.iter().product())?,
+        }];
+        if conv.bias {
+            let bias = target("bias", vec![conv.out_channels])?;
+            works.push(finish(told.bias_sums, bias, conv.out_channels)?);
+        }
+        Ok(works)
     }
 
     fn elementwise(
         &self,
         step: &Step,
         launch: impl Fn(Math, &Elementwise) -> launch::Launch,
-    ) -> Result<Vec<launch::Told>, EngineError> {
+    ) -> Result<Vec<Work>, EngineError> {
         let Some(buffer) = step.output else { return Ok(Vec::new()) };
         let shape = &self.program.buffers[buffer];
         let pixels = (self.program.batch * shape.height * shape.width) as u64;
@@ -316,7 +347,7 @@ impl Compiler<'_> {
             for (place, piece) in told.inputs.iter_mut().zip(&inputs) {
                 *place = self.places().operand(*piece);
             }
-            Ok((launch(self.math, &told), told.into()))
+            Ok((launch(self.math, &told), told).into())
         };
         cuts(self.program, step).into_iter().map(range).collect()
     }

@@ -10,7 +10,7 @@ use crate::engine::plan::program::Program;
 pub(super) fn dump(program: &Program, commands: &[Vec<Command>]) -> String {
     let mut text = String::new();
     for (step, commands) in program.steps.iter().zip(commands) {
-        let kernels: Vec<&str> = commands.iter().map(|command| command.launch.kernel).collect();
+        let kernels: Vec<&str> = commands.iter().map(|command| command.work.name()).collect();
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}  = {}", step_text(step), kernels.join(" "));
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::launch::Command;
+use super::launch::{Command, Launch, Work};
+use super::told::AnyParams;
+use crate::gpu::cudnn::{Addresses, Convolution, Cudnn};
 use crate::gpu::device::{Function, Gpu, Module, Shape};
 use crate::gpu::driver::GpuError;
 
@@ -24,6 +26,12 @@ modules! {
     "training" "measure"
 }
 
+/// SHA-256 of all PTX: what chose among kernels chose among these.
+pub(super) fn fingerprint() -> String {
+    let all: Vec<u8> = MODULES.iter().flat_map(|(_, text)| text.bytes()).collect();
+    crate::fsio::sha256_hex(&all)
+}
+
 /// The PTX of a module.
 pub(super) fn ptx(module: &str) -> Option<&'static CStr> {
     let (_, text) = MODULES.iter().find(|(name, _)| *name == module)?;
@@ -34,18 +42,25 @@ pub(super) fn ptx(module: &str) -> Option<&'static CStr> {
 pub struct Kernels {
     gpu: Arc<Gpu>,
     modules: Mutex<BTreeMap<&'static str, Module>>,
+    cudnn: Option<Arc<Cudnn>>,
 }
 
-/// A command whose kernel is loaded.
-pub(crate) struct Ready {
-    function: Function,
-    command: Command,
+/// A command whose kernel is loaded, or whose convolution cuDNN was told of.
+#[expect(clippy::large_enum_variant, reason = "nearly all are kernels")]
+pub(crate) enum Ready {
+    Kernel(Function, Launch, AnyParams),
+    Cudnn { convolution: Convolution, algorithm: u32, at: Addresses },
 }
 
 impl Kernels {
-    /// Loads nothing yet.
-    pub fn new(gpu: Arc<Gpu>) -> Self {
-        Self { gpu, modules: Mutex::default() }
+    /// Loads nothing yet. Commands of cuDNN need one.
+    pub fn new(gpu: Arc<Gpu>, cudnn: Option<Arc<Cudnn>>) -> Self {
+        Self { gpu, modules: Mutex::default(), cudnn }
+    }
+
+    /// The cuDNN that commands may use.
+    pub fn cudnn(&self) -> Option<&Arc<Cudnn>> {
+        self.cudnn.as_ref()
     }
 
     /// The device.
@@ -58,13 +73,27 @@ impl Kernels {
     /// # Errors
     /// [`GpuError`] where the driver refuses a module or a kernel.
     pub(crate) fn ready(&self, commands: Vec<Command>) -> Result<Vec<Ready>, GpuError> {
-        let ready = |command: Command| {
-            let launch = &command.launch;
-            let module = self.module(launch.module)?;
-            let function = self.gpu.function(&module, launch.kernel, launch.shared_bytes)?;
-            Ok(Ready { function, command })
-        };
-        commands.into_iter().map(ready).collect()
+        commands.into_iter().map(|command| self.one_ready(command.work)).collect()
+    }
+
+    fn one_ready(&self, work: Work) -> Result<Ready, GpuError> {
+        Ok(match work {
+            Work::Kernel(launch, params) => {
+                let module = self.module(launch.module)?;
+                let function = self.gpu.function(&module, launch.kernel, launch.shared_bytes)?;
+                Ready::Kernel(function, launch, params)
+            }
+            Work::Cudnn(call) => {
+                let missing = || GpuError::Call {
+                    doing: "prepare a convolution of cuDNN".into(),
+                    name: "no cuDNN was loaded".into(),
+                    words: None,
+                };
+                let cudnn = self.cudnn.as_ref().ok_or_else(missing)?;
+                let convolution = Convolution::new(cudnn, &call.shape)?;
+                Ready::Cudnn { convolution, algorithm: call.algorithm, at: call.at }
+            }
+        })
     }
 
     fn module(&self, name: &'static str) -> Result<Module, GpuError> {
@@ -89,11 +118,17 @@ impl Kernels {
     /// # Safety
     /// All memory that the commands name is alive until they have run.
     pub(crate) unsafe fn start(&self, commands: &[Ready]) -> Result<(), GpuError> {
-        for Ready { function, command } in commands {
-            let launch = &command.launch;
-            let shape = Shape { grid: launch.grid, block: launch.block, shared_bytes: launch.shared_bytes };
-            // SAFETY: the parameters are those of the kernel, which a test compares with the PTX; the caller promises the memory.
-            unsafe { self.gpu.launch(launch.kernel, *function, shape, command.params.address()) }?;
+        for command in commands {
+            match command {
+                Ready::Kernel(function, launch, params) => {
+                    let &Launch { grid, block, shared_bytes, .. } = launch;
+                    let shape = Shape { grid, block, shared_bytes };
+                    // SAFETY: the parameters are those of the kernel, which a test compares with the PTX; the caller promises the memory.
+                    unsafe { self.gpu.launch(launch.kernel, *function, shape, params.address()) }?;
+                }
+                // SAFETY: the caller promises the memory.
+                Ready::Cudnn { convolution, algorithm, at } => unsafe { convolution.start(*algorithm, at) }?,
+            }
         }
         Ok(())
     }

@@ -4,10 +4,13 @@
 //! code, and `network` and `trainer` record all launches of a pass as one CUDA graph. Kernels are written in CUDA C++ (`kernels/*.cu`) and carried as the PTX made from it
 //! (`make kernels`), so that nothing but a driver is needed at run time and nothing at all when this is built. Every kernel has a plain `twin`, and `cases` to compare both.
 //!
-//! Results are the same bits on every run on a device: no kernel adds in an order that depends on time.
+//! Results are the same bits on every run on a device: no kernel adds in an order that depends on time. Only where the user allows it, `choice` lets other `ways` compute convolutions
+//! that are faster on the device at hand: those of cuDNN.
 
 pub mod cases;
+mod choice;
 mod compile;
+mod draft;
 #[cfg(test)]
 mod dump;
 mod host;
@@ -27,18 +30,57 @@ mod timer;
 pub mod told;
 mod trainer;
 pub mod twin;
+mod ways;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use choice::{Chooser, Used};
 pub use host::{HostMemory, Outside};
 pub use images::Images;
 pub use kernels::Kernels;
 pub use network::{Launches, Network};
 pub use timer::Timer;
 pub use trainer::{Stepped, Trainer};
+pub use ways::Way;
 
 use super::EngineError;
 use super::plan::program::Program;
+use crate::gpu::device::Gpu;
+
+/// Which kernels compute convolutions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Selection {
+    /// Our own, by shape alone: the same bits on every run
+    #[default]
+    Fixed,
+    /// Whichever are fastest on this GPU by a trial, cuDNN's included: bits may differ from run to run
+    Fastest,
+}
+
+/// Where and how a device computes.
+#[derive(Clone)]
+pub struct Computing {
+    /// The device.
+    pub gpu: Arc<Gpu>,
+    /// How products are computed.
+    pub math: Math,
+    /// What chooses among kernels; without one, shapes alone decide.
+    pub chooser: Option<Arc<Chooser>>,
+}
+
+impl Computing {
+    /// With our own kernels, the same bits on every run.
+    pub fn fixed(gpu: Arc<Gpu>, math: Math) -> Self {
+        Self { gpu, math, chooser: None }
+    }
+
+    /// Whether kernels are chosen by shape alone.
+    pub fn selection(&self) -> Selection {
+        if self.chooser.is_some() { Selection::Fastest } else { Selection::Fixed }
+    }
+}
 
 /// The number format of stored values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

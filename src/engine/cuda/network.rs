@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::compile::{Compiler, End, Sites};
+use super::compile::{End, Sites};
+use super::draft::Draft;
 use super::kernels::{Kernels, Ready};
-use super::layout::{Layout, Room};
+use super::layout::Room;
 use super::packed::Packed;
 use super::tensors::Tensors;
-use super::{Math, check_size};
+use super::{Chooser, Computing, Math, Used};
 use crate::array::Array;
 use crate::engine::EngineError;
 use crate::engine::plan::lower::{Mode, lower};
@@ -30,6 +31,7 @@ pub enum Launches {
 pub struct Network {
     graph: Graph,
     math: Math,
+    chooser: Option<Arc<Chooser>>,
     kernels: Kernels,
     weights: Tensors,
     state: Mutex<State>,
@@ -60,6 +62,7 @@ struct Planned {
     to_image: Vec<Ready>,
     image_offset: u64,
     finite_offset: u64,
+    used: Used,
 }
 
 impl Network {
@@ -67,7 +70,11 @@ impl Network {
     ///
     /// # Errors
     /// [`EngineError::Weight`] when a weight is missing or misshapen, [`EngineError::Gpu`] when the device refuses.
-    pub fn new(graph: Graph, weights: &StateDict, gpu: Arc<Gpu>, math: Math) -> Result<Self, EngineError> {
+    pub fn new(
+        graph: Graph,
+        weights: &StateDict,
+        Computing { gpu, math, chooser }: Computing,
+    ) -> Result<Self, EngineError> {
         let parameters = graph.parameters();
         let mut tensors = Tensors::new(&gpu, parameters.iter().cloned())?;
         let mut values = Vec::with_capacity(tensors.values());
@@ -77,8 +84,16 @@ impl Network {
             values.extend_from_slice(crate::engine::weight(weights, &key, &shape)?.data());
         }
         tensors.upload(&values)?;
-        let kernels = Kernels::new(gpu);
-        Ok(Self { graph, math, kernels, weights: tensors, state: Mutex::default(), turn: Mutex::default() })
+        let cudnn = chooser.as_ref().and_then(|chooser| chooser.cudnn().cloned());
+        Ok(Self {
+            graph,
+            math,
+            chooser,
+            kernels: Kernels::new(gpu, cudnn),
+            weights: tensors,
+            state: Mutex::default(),
+            turn: Mutex::default(),
+        })
     }
 
     /// The kernels, and the device.
@@ -177,6 +192,12 @@ impl Network {
         planned + packed + self.weights.bytes()
     }
 
+    /// What computes the convolutions of the last plan, where it was chosen by measurement.
+    pub fn used(&self) -> Option<Used> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.chooser.as_ref().and(state.planned.as_ref()).map(|planned| planned.used)
+    }
+
     fn nothing(&self) -> EngineError {
         EngineError::Input { found: Vec::new(), channels: self.graph.input_channels() }
     }
@@ -202,39 +223,34 @@ impl Network {
         let [images, height, width] = shape;
         let gpu = self.gpu();
         let program = lower(&self.graph, Mode::Infer, &[self.graph.output()], shape, width)?;
-        check_size(&program)?;
-        let layout = Layout::of(&program, self.math, gpu.facts().multiprocessors as usize);
+        let draft = Draft::new(program, self.math, &self.kernels, self.chooser.as_deref())?;
         let output = shapes(&self.graph, width, height)?[self.graph.output().index()];
         let floats = |shape: &[usize]| (images * shape.iter().product::<usize>() * size_of::<f32>()) as u64;
-        let mut room = Room::behind(layout.bytes);
+        let mut room = Room::behind(draft.layout.bytes);
         let lr_offset = room.take(floats(&[self.graph.input_channels(), height, width]));
         let sr_offset = room.take(floats(&output));
         // The pixels of one image, and whether they are all numbers.
         let image_offset = room.take(output.iter().product::<usize>() as u64);
         let finite_offset = room.take(size_of::<u32>() as u64);
+        let workspace = room.take(draft.choices.workspace_bytes);
         let memory = gpu.allocate(room.bytes())?;
-        let wanted = Packed::of(&program, &layout, self.math);
-        let fresh = packed.as_ref().is_none_or(|(known, _)| *known != wanted);
+        let fresh = packed.as_ref().is_none_or(|(known, _)| *known != draft.packed);
         if fresh {
             *packed = None;
-            let memory = gpu.allocate(wanted.bytes)?;
-            *packed = Some((wanted, memory));
+            let memory = gpu.allocate(draft.packed.bytes)?;
+            *packed = Some((draft.packed.clone(), memory));
         }
-        let Some((packed, packed_memory)) = packed else { return Err(self.nothing()) };
-        let compiler = Compiler {
-            program: &program,
-            layout: &layout,
-            packed,
-            math: self.math,
-            sites: Sites {
-                arena: memory.address(),
-                packed: packed_memory.address(),
-                weight: &|key| self.weights.of(key),
-                gradient: &|_| None,
-                lr: memory.address() + lr_offset,
-                end: End::Planes(memory.address() + sr_offset),
-            },
-        };
+        let Some((_, packed_memory)) = packed else { return Err(self.nothing()) };
+        let weight = |key: &str| self.weights.of(key);
+        let compiler = draft.compiler(Sites {
+            arena: memory.address(),
+            packed: packed_memory.address(),
+            workspace: memory.address() + workspace,
+            weight: &weight,
+            gradient: &|_| None,
+            lr: memory.address() + lr_offset,
+            end: End::Planes(memory.address() + sr_offset),
+        });
         if fresh {
             let prepare = self.kernels.ready(compiler.prepare()?)?;
             // SAFETY: weights and packed weights live as long as the network.
@@ -257,6 +273,7 @@ impl Network {
             to_image,
             image_offset,
             finite_offset,
+            used: draft.used(),
         })
     }
 }

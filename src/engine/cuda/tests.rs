@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::compile::{Compiler, End, Sites};
-use super::launch::Command;
-use super::layout::Layout;
-use super::packed::Packed;
-use super::{Format, HostMemory, Math};
+use super::choice::Choices;
+use super::compile::{End, Sites};
+use super::draft::Draft;
+use super::launch::{Command, Work};
+use super::twin;
+use super::{Format, HostMemory, Math, Way};
 use crate::array::Array;
 use crate::engine::plan;
 use crate::engine::plan::lower::{Mode, lower};
 use crate::engine::plan::program::Program;
+use crate::gpu::cudnn::Pass;
 use crate::graph::{Graph, GraphBuilder, backward, shapes};
 use crate::models::Architecture;
 use crate::testing::uniform;
@@ -32,7 +34,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(weights: &StateDict, lr: &Array<f32>, sr: usize, layout: &Layout, packed: &Packed) -> Self {
+    fn new(weights: &StateDict, lr: &Array<f32>, sr: usize, draft: &Draft) -> Self {
         // What nobody wrote is not a number.
         let mut bytes: Vec<u8> = Vec::new();
         let mut take = |length: u64| {
@@ -44,7 +46,7 @@ impl Machine {
             weights.iter().map(|(key, array)| (key.clone(), take(4 * array.len() as u64))).collect()
         };
         let (own, gradients) = (tensors(), tensors());
-        let (arena, packed) = (take(layout.bytes), take(packed.bytes));
+        let (arena, packed) = (take(draft.layout.bytes), take(draft.packed.bytes));
         let (lr_at, sr_at, total) = (take(4 * lr.len() as u64), take(4 * sr as u64), take(8));
         let mut machine = Self {
             memory: HostMemory::of(bytes),
@@ -75,8 +77,17 @@ impl Machine {
 
     fn run(&mut self, commands: &[Command], math: Math) {
         for command in commands {
-            let done = command.params.run_twin(command.launch.kernel, math, &mut self.memory);
-            done.unwrap_or_else(|error| panic!("{} ({}): {error}", command.label, command.launch.kernel));
+            let failed = |error: &dyn std::fmt::Display| -> ! {
+                panic!("{} ({}): {error}", command.label, command.work.name())
+            };
+            match &command.work {
+                Work::Kernel(launch, params) => {
+                    params.run_twin(launch.kernel, math, &mut self.memory).unwrap_or_else(|e| failed(&e));
+                }
+                Work::Cudnn(call) => {
+                    twin::cudnn::convolution(&mut self.memory, call).unwrap_or_else(|e| failed(&e));
+                }
+            }
         }
     }
 
@@ -86,7 +97,7 @@ impl Machine {
         gradient: &'a impl Fn(&str) -> Option<u64>,
         end: End,
     ) -> Sites<'a> {
-        Sites { arena: self.arena, packed: self.packed, weight: of, gradient, lr: self.lr, end }
+        Sites { arena: self.arena, packed: self.packed, workspace: 0, weight: of, gradient, lr: self.lr, end }
     }
 }
 
@@ -96,29 +107,33 @@ fn model(architecture: &str) -> (Graph, StateDict) {
     (graph, weights)
 }
 
-fn compiled(
-    machine: &Machine,
-    (program, layout, packed): (&Program, &Layout, &Packed),
-    math: Math,
-    end: End,
-) -> Vec<Command> {
+fn compiled(machine: &Machine, draft: &Draft, end: End) -> Vec<Command> {
     let of = |key: &str| machine.weights.get(key).copied();
     let gradient = |key: &str| machine.gradients.get(key).copied();
-    let compiler = Compiler { program, layout, packed, math, sites: machine.sites(&of, &gradient, end) };
+    let compiler = draft.compiler(machine.sites(&of, &gradient, end));
     let mut commands = compiler.prepare().unwrap();
     commands.extend(compiler.run().unwrap());
     commands
 }
 
-fn by_twins(graph: &Graph, weights: &StateDict, lr: &Array<f32>, math: Math) -> Vec<f32> {
+/// A draft in which one way computes everything that it can.
+fn draft(program: Program, math: Math, way: Way) -> Draft {
+    let mut draft = Draft::plain(program, math, MULTIPROCESSORS).unwrap();
+    let choices = Choices::all(&draft.program, way);
+    draft.choose(choices);
+    draft
+}
+
+fn by_twins(graph: &Graph, weights: &StateDict, lr: &Array<f32>, math: Math, way: Way) -> Vec<f32> {
     let &[images, _, height, width] = lr.shape() else { panic!() };
     let program = lower(graph, Mode::Infer, &[graph.output()], [images, height, width], width).unwrap();
-    let layout = Layout::of(&program, math, MULTIPROCESSORS);
-    let packed = Packed::of(&program, &layout, math);
+    let draft = draft(program, math, way);
     let sr: usize =
         images * shapes(graph, width, height).unwrap()[graph.output().index()].iter().product::<usize>();
-    let mut machine = Machine::new(weights, lr, sr, &layout, &packed);
-    let commands = compiled(&machine, (&program, &layout, &packed), math, End::Planes(machine.sr));
+    let mut machine = Machine::new(weights, lr, sr, &draft);
+    let commands = compiled(&machine, &draft, End::Planes(machine.sr));
+    let library = commands.iter().any(|command| matches!(command.work, Work::Cudnn(_)));
+    assert_eq!(library, way != Way::Own);
     machine.run(&commands, math);
     machine.get(machine.sr, sr)
 }
@@ -146,9 +161,11 @@ fn forward_passes_are_the_processors() {
         let expected = plan::Network::new(graph.clone(), &weights).unwrap().forward(&lr).unwrap();
         // About three times what was seen.
         for (math, bound) in [(Math::F32, 2e-6), (Math::Tf32, 2e-3), (Math::F16, 4e-3), (Math::Bf16, 3e-2)] {
-            let found = worst(expected.data(), &by_twins(&graph, &weights, &lr, math));
-            assert!(found <= bound, "{architecture}, {}: {found:e}", math.name());
-            println!("{architecture} {} {found:e}", math.name());
+            for way in [Way::Own, Way::Cudnn(0)] {
+                let found = worst(expected.data(), &by_twins(&graph, &weights, &lr, math, way));
+                println!("{architecture} {} {way} {found:e}", math.name());
+                assert!(found <= bound, "{architecture}, {}, {way}: {found:e}", math.name());
+            }
         }
     }
 }
@@ -176,13 +193,18 @@ fn gradients_are_the_processors() {
 
         let backward = backward(&graph).unwrap();
         let program = lower(&backward.graph, Mode::Train, &backward.step_roots(), [2, 16, 16], 16).unwrap();
-        for (math, bound) in [(Math::F32, 2e-6), (Math::Tf32, 1e-2), (Math::Bf16, 0.2)] {
-            let layout = Layout::of(&program, math, MULTIPROCESSORS);
-            let packed = Packed::of(&program, &layout, math);
-            let mut machine = Machine::new(&weights, &lr, hr.len(), &layout, &packed);
+        let maths = [(Math::F32, 2e-6), (Math::Tf32, 1e-2), (Math::Bf16, 0.2)];
+        let ways = |(math, bound)| [Way::Own, Way::Cudnn(1)].map(|way| (math, bound, way));
+        for (math, bound, way) in maths.into_iter().flat_map(ways) {
+            let draft = draft(program.clone(), math, way);
+            let mut machine = Machine::new(&weights, &lr, hr.len(), &draft);
             machine.put(machine.sr, hr.data());
             let end = End::Loss { hr: machine.sr, total: machine.total };
-            let commands = compiled(&machine, (&program, &layout, &packed), math, end);
+            let commands = compiled(&machine, &draft, end);
+            let gradients = commands.iter().filter(|command| {
+                matches!(&command.work, Work::Cudnn(call) if call.shape.pass == Pass::WeightGradient)
+            });
+            assert_eq!(gradients.count() > 0, way != Way::Own);
             machine.run(&commands, math);
             let total = f64::from_le_bytes(machine.memory.read(machine.total).unwrap());
             assert!((total - loss).abs() / loss < bound, "{architecture}, {}: {total} {loss}", math.name());
@@ -194,8 +216,8 @@ fn gradients_are_the_processors() {
                 all += expected.iter().map(|a| f64::from(*a).powi(2)).sum::<f64>();
             }
             let found = (apart / all).sqrt();
-            println!("{architecture} {} {found:e}", math.name());
-            assert!(found <= bound, "{architecture}, {}: {found:e}", math.name());
+            println!("{architecture} {} {way} {found:e}", math.name());
+            assert!(found <= bound, "{architecture}, {}, {way}: {found:e}", math.name());
         }
     }
 }
@@ -215,13 +237,10 @@ fn an_end_that_is_no_convolution_is_refused_in_16_bits_and_runs_in_f32() {
     ] {
         let program = lower(graph, mode, &roots, [1, 8, 8], 8).unwrap();
         for (math, runs) in [(Math::F32, true), (Math::Bf16, false)] {
-            let layout = Layout::of(&program, math, MULTIPROCESSORS);
-            let packed = Packed::of(&program, &layout, math);
+            let draft = draft(program.clone(), math, Way::Own);
             let of = |_: &str| Some(1 << 21);
-            let sites =
-                Sites { arena: 1 << 20, packed: 1 << 24, weight: &of, gradient: &of, lr: 1 << 25, end };
-            let compiler = Compiler { program: &program, layout: &layout, packed: &packed, math, sites };
-            assert_eq!(compiler.run().is_ok(), runs, "{mode:?}, {}", math.name());
+            let run = draft.compiler(somewhere(&of, end)).run();
+            assert_eq!(run.is_ok(), runs, "{mode:?}, {}", math.name());
         }
     }
 }
@@ -252,12 +271,14 @@ fn plans_are_the_processors() {
 }
 
 fn dumped(program: &Program, weights: &StateDict, end: End) -> String {
-    let layout = Layout::of(program, Math::Bf16, MULTIPROCESSORS);
-    let packed = Packed::of(program, &layout, Math::Bf16);
+    let draft = draft(program.clone(), Math::Bf16, Way::Own);
     let of = |key: &str| weights.contains_key(key).then_some(1 << 21);
-    let sites = Sites { arena: 1 << 20, packed: 1 << 24, weight: &of, gradient: &of, lr: 1 << 25, end };
-    let compiler = Compiler { program, layout: &layout, packed: &packed, math: Math::Bf16, sites };
-    super::dump::dump(program, &compiler.by_step().unwrap())
+    super::dump::dump(program, &draft.compiler(somewhere(&of, end)).by_step().unwrap())
+}
+
+/// Places where nothing is run.
+fn somewhere<'a>(of: &'a dyn Fn(&str) -> Option<u64>, end: End) -> Sites<'a> {
+    Sites { arena: 1 << 20, packed: 1 << 24, workspace: 0, weight: of, gradient: of, lr: 1 << 25, end }
 }
 
 /// Steps in the order of their text: the processor's plan has its own order among those that do not depend on each other.

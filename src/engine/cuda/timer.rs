@@ -47,12 +47,8 @@ impl Timer {
                 multiprocessors: gpu.facts().multiprocessors as i32,
                 unused: 0,
             };
-            kernels.ready(vec![Command {
-                label: "clock".into(),
-                launch,
-                params: told.into(),
-                multiply_adds: 0,
-            }])
+            let work = (launch, told).into();
+            kernels.ready(vec![Command { label: "clock".into(), work, multiply_adds: 0 }])
         };
         let (before, after) = (stamp(0)?, stamp(half)?);
         let (from, to) = (gpu.event()?, gpu.event()?);

@@ -5,21 +5,21 @@
 
 use std::sync::Arc;
 
-use super::compile::{Compiler, End, Sites};
+use super::compile::{End, Sites};
+use super::draft::Draft;
 use super::images::Images;
 use super::kernels::{Kernels, Ready};
 use super::launch::{self, Command};
-use super::layout::{Layout, Room};
-use super::packed::Packed;
+use super::layout::Room;
 use super::params::{Adam, AdamStep, Crop as CropTold, Fold as Told, Patch, bytes_of};
 use super::tensors::Tensors;
-use super::{Math, check_size, number, unsupported};
+use super::{Chooser, Computing, Math, Used, number, unsupported};
 use crate::array::Array;
 use crate::dataset::{Crop, Pairs};
 use crate::engine::EngineError;
 use crate::engine::cpu::adam::Step;
 use crate::engine::plan::lower::{Mode, lower};
-use crate::gpu::device::{DeviceMemory, Gpu, Graph as Recorded, Pinned};
+use crate::gpu::device::{DeviceMemory, Graph as Recorded, Pinned};
 use crate::graph::fold::Fold;
 use crate::graph::{Backward, Graph, ShapeError, backward, collapse, shapes};
 use crate::imaging::ValueTable;
@@ -37,6 +37,7 @@ pub struct Stepped {
 /// Trains one model on a device.
 pub struct Trainer {
     kernels: Kernels,
+    chooser: Option<Arc<Chooser>>,
     math: Math,
     scale: usize,
     channels: usize,
@@ -79,6 +80,7 @@ struct Planned {
     patches_offset: u64,
     /// Kept, because recorded launches read them.
     packed: DeviceMemory,
+    used: Used,
     _commands: Vec<Ready>,
 }
 
@@ -96,7 +98,11 @@ impl Trainer {
     /// # Errors
     /// [`EngineError::Backward`] when an operation has no gradient, [`EngineError::Unsupported`] for branches that are not folded on a device and for `f16`, whose range
     /// is too small for gradients; [`EngineError::Gpu`] when the device refuses.
-    pub fn new(graph: &Graph, folded: bool, gpu: Arc<Gpu>, math: Math) -> Result<Self, EngineError> {
+    pub fn new(
+        graph: &Graph,
+        folded: bool,
+        Computing { gpu, math, chooser }: Computing,
+    ) -> Result<Self, EngineError> {
         if math == Math::F16 {
             return Err(unsupported("training in f16: gradients are too small for it; use bf16".into()));
         }
@@ -118,7 +124,9 @@ impl Trainer {
             true => None,
             false => Some(Folding { weights: tensors(&own)?, gradients: tensors(&own)?, layers }),
         };
+        let cudnn = chooser.as_ref().and_then(|chooser| chooser.cudnn().cloned());
         Ok(Self {
+            chooser,
             math,
             scale: graph.scale(),
             channels: graph.input_channels(),
@@ -131,7 +139,7 @@ impl Trainer {
             scalars: gpu.allocate(scalars::BYTES)?,
             images: None,
             planned: None,
-            kernels: Kernels::new(gpu),
+            kernels: Kernels::new(gpu, cudnn),
         })
     }
 
@@ -290,6 +298,11 @@ impl Trainer {
         tensors + planned + self.scalars.bytes()
     }
 
+    /// What computes the convolutions of the last plan, where it was chosen by measurement.
+    pub fn used(&self) -> Option<Used> {
+        self.chooser.as_ref().and(self.planned.as_ref()).map(|planned| planned.used)
+    }
+
     fn loss(&self) -> Result<f64, EngineError> {
         let mut loss = [0.0f64];
         self.scalars.download(scalars::LOSS, &mut loss)?;
@@ -338,33 +351,27 @@ impl Trainer {
         let gpu = self.kernels.gpu();
         let roots = self.backward.step_roots();
         let program = lower(&self.backward.graph, Mode::Train, &roots, shape, width)?;
-        check_size(&program)?;
-        let layout = Layout::of(&program, self.math, gpu.facts().multiprocessors as usize);
+        let draft = Draft::new(program, self.math, &self.kernels, self.chooser.as_deref())?;
         let output = shapes(&self.backward.graph, width, height)?[self.backward.sr.index()];
         let floats = |count: usize| (images * count * size_of::<f32>()) as u64;
-        let mut room = Room::behind(layout.bytes);
+        let mut room = Room::behind(draft.layout.bytes);
         let lr_offset = room.take(floats(self.channels * height * width));
         let hr_offset = room.take(floats(output.iter().product()));
         let patches_offset = room.take((images * size_of::<Patch>()) as u64);
+        let workspace = room.take(draft.choices.workspace_bytes);
         let memory = gpu.allocate(room.bytes())?;
-        let packed = Packed::of(&program, &layout, self.math);
-        let packed_memory = gpu.allocate(packed.bytes)?;
+        let packed_memory = gpu.allocate(draft.packed.bytes)?;
         let total = self.scalars.address() + scalars::LOSS;
         let (weight, gradient) = (|key: &str| self.weight(key), |key: &str| self.gradient(key));
-        let compiler = Compiler {
-            program: &program,
-            layout: &layout,
-            packed: &packed,
-            math: self.math,
-            sites: Sites {
-                arena: memory.address(),
-                packed: packed_memory.address(),
-                weight: &weight,
-                gradient: &gradient,
-                lr: memory.address() + lr_offset,
-                end: End::Loss { hr: memory.address() + hr_offset, total },
-            },
-        };
+        let compiler = draft.compiler(Sites {
+            arena: memory.address(),
+            packed: packed_memory.address(),
+            workspace: memory.address() + workspace,
+            weight: &weight,
+            gradient: &gradient,
+            lr: memory.address() + lr_offset,
+            end: End::Loss { hr: memory.address() + hr_offset, total },
+        });
         let crop = self.images.as_ref().map(|images| CropTold {
             patches: memory.address() + patches_offset,
             values: images.values(),
@@ -378,8 +385,8 @@ impl Trainer {
         let mut commands: Vec<Command> = crop
             .iter()
             .map(|told| {
-                let launch = launch::training::crop(told);
-                Command { label: "crop".into(), launch, params: (*told).into(), multiply_adds: 0 }
+                let work = (launch::training::crop(told), *told).into();
+                Command { label: "crop".into(), work, multiply_adds: 0 }
             })
             .collect();
         let first = commands.len();
@@ -407,6 +414,7 @@ impl Trainer {
             hr_offset,
             patches_offset,
             packed: packed_memory,
+            used: draft.used(),
             _commands: commands,
         })
     }
@@ -447,12 +455,8 @@ impl Trainer {
                         false => launch::training::fold(&told),
                         true => launch::training::unfold(&told),
                     };
-                    commands.push(Command {
-                        label: name.clone(),
-                        launch,
-                        params: told.into(),
-                        multiply_adds: 0,
-                    });
+                    let work = (launch, told).into();
+                    commands.push(Command { label: name.clone(), work, multiply_adds: 0 });
                 };
                 let weight = Told {
                     channels: number(conv.out_channels * conv.in_channels),
@@ -508,7 +512,7 @@ impl Trainer {
             unused: 0,
         };
         [launch::training::all_finite(&told), launch::training::adam(&told)]
-            .map(|launch| Command { label: "adam".into(), launch, params: told.into(), multiply_adds: 0 })
+            .map(|launch| Command { label: "adam".into(), work: (launch, told).into(), multiply_adds: 0 })
             .into()
     }
 

@@ -28,9 +28,9 @@ pub(super) mod data {
 pub(super) mod math {
     use super::c_int;
 
-    /// Tensor cores where they compute what the data type says, and TF32 for f32.
-    pub(in super::super) const DEFAULT: c_int = 0;
+    /// Tensor cores, with TF32 for f32.
     pub(in super::super) const TENSOR_OP: c_int = 1;
+    /// No tensor cores, so that f32 is f32.
     pub(in super::super) const FMA: c_int = 3;
 }
 

@@ -54,8 +54,7 @@ impl Arithmetic {
     fn math(self) -> c_int {
         match self {
             Self::F32 => math::FMA,
-            Self::Tf32 => math::DEFAULT,
-            Self::F16 | Self::Bf16 => math::TENSOR_OP,
+            Self::Tf32 | Self::F16 | Self::Bf16 => math::TENSOR_OP,
         }
     }
 }
@@ -133,8 +132,14 @@ impl Convolution {
     /// [`GpuError::Call`] for what no cuDNN computes.
     pub fn new(cudnn: &Arc<Cudnn>, shape: &Shape) -> Result<Self, GpuError> {
         let none: Handle = std::ptr::null_mut();
-        let mut new =
-            Self { cudnn: cudnn.clone(), pass: shape.pass, x: none, y: none, filter: none, convolution: none };
+        let mut new = Self {
+            cudnn: cudnn.clone(),
+            pass: shape.pass,
+            x: none,
+            y: none,
+            filter: none,
+            convolution: none,
+        };
         let check = |status: Status| cudnn.check("describe a convolution", status);
         let api = &cudnn.api;
         // SAFETY: each writes one descriptor, which is destroyed when `new` is dropped.
@@ -216,9 +221,9 @@ impl Convolution {
         // SAFETY: the handle and the descriptors are alive; the caller promises the memory.
         let status = unsafe {
             match self.pass {
-                Pass::Forward => (api.forward)(
-                    h, alpha, x, x_at, w, w_at, c, algorithm, space, bytes, beta, y, y_at,
-                ),
+                Pass::Forward => {
+                    (api.forward)(h, alpha, x, x_at, w, w_at, c, algorithm, space, bytes, beta, y, y_at)
+                }
                 Pass::InputGradient => (api.input_gradient)(
                     h, alpha, w, w_at, y, y_at, c, algorithm, space, bytes, beta, x, x_at,
                 ),

@@ -142,15 +142,25 @@ pub fn version_of(file: &Path) -> Result<Version, String> {
     Version::of(load(file)?)
 }
 
+/// What cuDNN itself loads with its first call, from its own folder. It ends the whole process where one is missing, so they are tried before.
+const PARTS: [&str; 3] = ["libcudnn_graph.so.9", "libcudnn_ops.so.9", "libcudnn_cnn.so.9"];
+
 /// Loads a cuDNN, which stays loaded.
 pub(super) fn load(file: &Path) -> Result<&'static Library, String> {
-    // SAFETY: loading runs the library's initialisers; the file has cuDNN's name and lies where the user or the system keeps it.
-    let library = unsafe { Library::new(file) }.map_err(|error| {
-        let cause = std::error::Error::source(&error).map(ToString::to_string);
-        cause.unwrap_or_else(|| error.to_string())
-    })?;
-    // cuDNN starts threads of its own and does not like to be unloaded.
-    Ok(Box::leak(Box::new(library)))
+    let open = |file: &Path| {
+        // SAFETY: loading runs the library's initialisers; the file has cuDNN's name and lies where the user or the system keeps it.
+        let library = unsafe { Library::new(file) }.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            cause.unwrap_or_else(|| error.to_string())
+        })?;
+        // cuDNN starts threads of its own and does not like to be unloaded.
+        Ok::<&'static Library, String>(Box::leak(Box::new(library)))
+    };
+    let library = open(file)?;
+    for part in PARTS {
+        open(&file.with_file_name(part))?;
+    }
+    Ok(library)
 }
 
 #[cfg(test)]
@@ -229,8 +239,13 @@ mod tests {
             assert!(status.unwrap().success());
             file
         };
+        let parts = || PARTS.map(|part| compile(part, "pub fn nothing() {}"));
         let text = "#[unsafe(no_mangle)] pub extern \"C\" fn cudnnGetVersion() -> usize { 90_200 }";
-        assert_eq!(version_of(&compile("a.so", text)).unwrap(), Version { major: 9, minor: 2, patch: 0 });
+        let whole = compile("a.so", text);
+        let reason = version_of(&whole).unwrap_err();
+        assert!(reason.contains("libcudnn_graph.so.9"), "{reason}");
+        parts();
+        assert_eq!(version_of(&whole).unwrap(), Version { major: 9, minor: 2, patch: 0 });
         let reason = version_of(&compile("b.so", "pub fn nothing() {}")).unwrap_err();
         assert!(reason.contains("no function cudnnGetVersion"), "{reason}");
     }

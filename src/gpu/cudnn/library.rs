@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::api::{Api, Handle, SUCCESS, Status};
-use super::find::{Version, load};
+use super::find::{Environment, Version, in_given, in_usual_places, load};
 use crate::gpu::device::Gpu;
 use crate::gpu::driver::GpuError;
 
@@ -66,6 +66,22 @@ impl Cudnn {
         told.map(|()| Arc::new(cudnn))
     }
 
+    /// The first that can be used of those in folders that the user names, or in the usual places where the user names none; and why others could not.
+    pub fn find(gpu: &Arc<Gpu>, folders: &[PathBuf]) -> (Option<Arc<Self>>, Vec<Unavailable>) {
+        let mut files = in_given(folders);
+        if files.is_empty() && folders.is_empty() {
+            files = in_usual_places(&Environment::here(), Path::new("/"));
+        }
+        let mut refused = Vec::new();
+        for file in files {
+            match Self::open(gpu, &file) {
+                Ok(cudnn) => return (Some(cudnn), refused),
+                Err(unavailable) => refused.push(unavailable),
+            }
+        }
+        (None, refused)
+    }
+
     /// Its version.
     pub fn version(&self) -> Version {
         self.version
@@ -81,7 +97,11 @@ impl Cudnn {
         if status == SUCCESS {
             return Ok(());
         }
-        Err(GpuError::Call { doing: format!("{doing} with cuDNN"), name: self.api.words(status), words: None })
+        Err(GpuError::Call {
+            doing: format!("{doing} with cuDNN"),
+            name: self.api.words(status),
+            words: None,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! How kernels are started: from what a kernel is told to its grid. Pure functions, no driver.
 
 use super::told::AnyParams;
+use crate::gpu::cudnn;
 
 pub mod convolution;
 pub mod elementwise;
@@ -11,18 +12,54 @@ pub mod measure;
 pub mod spatial;
 pub mod training;
 
-/// A launch and what the kernel is told.
-pub type Told = (Launch, AnyParams);
+/// What is started.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are kernels")]
+pub enum Work {
+    /// One of our kernels, and what it is told.
+    Kernel(Launch, AnyParams),
+    /// A convolution of cuDNN.
+    Cudnn(Call),
+}
 
-/// A launch for a reason.
+/// A convolution of cuDNN.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    /// What it is.
+    pub shape: cudnn::Shape,
+    /// Which of cuDNN's algorithms computes it.
+    pub algorithm: u32,
+    /// Where everything lies.
+    pub at: cudnn::Addresses,
+}
+
+impl<T: Into<AnyParams>> From<(Launch, T)> for Work {
+    fn from((launch, params): (Launch, T)) -> Self {
+        Self::Kernel(launch, params.into())
+    }
+}
+
+impl Work {
+    /// What it is called in dumps and reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Kernel(launch, _) => launch.kernel,
+            Self::Cudnn(call) => match call.shape.pass {
+                cudnn::Pass::Forward => "cudnnConvolutionForward",
+                cudnn::Pass::InputGradient => "cudnnConvolutionBackwardData",
+                cudnn::Pass::WeightGradient => "cudnnConvolutionBackwardFilter",
+            },
+        }
+    }
+}
+
+/// Something that is started for a reason.
 #[derive(Clone, Debug)]
 pub struct Command {
     /// The node of the model that it is for.
     pub label: String,
-    /// Which kernel, and how it is started.
-    pub launch: Launch,
-    /// What it is told.
-    pub params: AnyParams,
+    /// What is started.
+    pub work: Work,
     /// Multiply-adds by the definition of the operation.
     pub multiply_adds: u64,
 }
