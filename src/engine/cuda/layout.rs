@@ -92,12 +92,12 @@ impl Layout {
         let mut sums = vec![None; steps];
         for (index, step) in program.steps.iter().enumerate() {
             let Some(size) = sums_of(program, step, math, multiprocessors) else { continue };
-            let (splits, weight, bias) = size;
-            let weight_bytes = (splits * weight * size_of::<f32>()).next_multiple_of(ALIGNMENT_BYTES);
+            let SumsOf { splits, weight_values, bias_values } = size;
+            let weight_bytes = (weight_values * size_of::<f32>()).next_multiple_of(ALIGNMENT_BYTES);
             // They are read by the next step, which finishes the gradient.
             items.push(Item {
                 live: (index, index + 1),
-                size: weight_bytes + splits * bias * size_of::<f32>(),
+                size: weight_bytes + bias_values * size_of::<f32>(),
             });
             sums[index] = Some((items.len() - 1, weight_bytes, splits));
         }
@@ -157,13 +157,20 @@ fn formats(program: &Program, math: Math) -> Vec<Format> {
     formats
 }
 
-/// Parts, weight values and bias values of a weight gradient's sums.
+/// What a weight gradient's sums need: parts of the pixels, and values of all of them.
+struct SumsOf {
+    splits: usize,
+    weight_values: usize,
+    bias_values: usize,
+}
+
+/// Enough for our own kernels, and for cuDNN's one gradient, whose channels are filled up to vectors.
 fn sums_of(
     program: &Program,
     step: &Step,
     math: Math,
     multiprocessors: usize,
-) -> Option<(usize, usize, usize)> {
+) -> Option<SumsOf> {
     /// Where a buffer might begin.
     const SOMEWHERE: u64 = ALIGNMENT_BYTES as u64;
     let Operation::WeightGradient { conv, .. } = &step.operation else { return None };
@@ -171,8 +178,15 @@ fn sums_of(
     let address = |piece: Piece| SOMEWHERE + (piece.start * math.format().bytes()) as u64;
     let told = weight_gradient(program, step, conv, address)?;
     let splits = launch::gradient::splits(&told, math, u32::try_from(multiprocessors).ok()?)?;
-    let bias = if conv.bias { conv.out_channels } else { 0 };
-    Some((usize::try_from(splits).ok()?, conv.weight_shape().iter().product(), bias))
+    let splits = usize::try_from(splits).ok()?;
+    let [outputs, inputs, ..] = conv.weight_shape().map(|extent| extent.next_multiple_of(VECTOR));
+    let weight: usize = conv.weight_shape().iter().product();
+    let filled_up = outputs * inputs * conv.kernel * conv.kernel;
+    Some(SumsOf {
+        splits,
+        weight_values: (splits * weight).max(filled_up),
+        bias_values: if conv.bias { splits * conv.out_channels } else { 0 },
+    })
 }
 
 /// The buffer of a value that the step adds, if the step may write its result over it: nothing else needs it any more, and it lies value for value where the result

@@ -212,7 +212,10 @@ fn gradients_are_the_processors() {
             for (key, expected) in &expected {
                 let found = machine.get(machine.gradients[key], expected.len());
                 let squares = expected.iter().zip(&found).map(|(a, b)| f64::from(a - b).powi(2));
-                apart += squares.sum::<f64>();
+                let squares = squares.sum::<f64>();
+                let own = expected.iter().map(|a| f64::from(*a).powi(2)).sum::<f64>();
+                println!("{key}: {:e}", (squares / own).sqrt());
+                apart += squares;
                 all += expected.iter().map(|a| f64::from(*a).powi(2)).sum::<f64>();
             }
             let found = (apart / all).sqrt();
