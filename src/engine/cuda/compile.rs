@@ -3,6 +3,7 @@
 //! A program is compiled when it has its memory: launches hold addresses. Splits, concatenations and everything fused are in the program already; what is decided here is
 //! only which of our kernels takes a convolution.
 
+use super::launch::convolution::Family;
 use super::launch::{self, Command};
 use super::layout::Layout;
 use super::packed::Packed;
@@ -81,7 +82,7 @@ impl Compiler<'_> {
             for (channels, piece) in pack.source_channels.iter_mut().zip(pieces) {
                 *channels = number(piece.channels);
             }
-            let launch = launch::convolution::pack(self.math, &pack);
+            let launch = launch::convolution::pack(Family::Ampere, self.math, &pack);
             commands.push(Command { label: name.clone(), launch, params: pack.into(), multiply_adds: 0 });
         }
         Ok(commands)
@@ -240,7 +241,7 @@ impl Compiler<'_> {
             Some(packing) => {
                 told.weights = self.sites.packed + packing.offset;
                 told.bias = self.sites.packed + packing.bias_offset;
-                (launch::convolution::packed(self.math, &told), told.into())
+                (launch::convolution::packed(Family::Ampere, self.math, &told), told.into())
             }
             None => {
                 told.weights = self.weight(name, conv)?;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Builder, Compared, Prepared, Step};
-use crate::engine::cuda::launch::convolution as launch;
+use crate::engine::cuda::launch::convolution::{self as launch, Family};
 use crate::engine::cuda::params::{Convolution, MAX_SOURCES, Operand, Pack, Part, Source};
 use crate::engine::cuda::{Format, Math};
 
@@ -127,12 +127,17 @@ pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
     Ok(list.cases.into_iter().map(with_tolerances).collect())
 }
 
-/// All cases in every mathematics, ready to run.
+/// All cases in every mathematics, ready to run; in both families of kernels where both compute a case.
 ///
 /// # Errors
 /// Those of [`cases`].
 pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
-    Ok(cases()?.iter().flat_map(|case| Math::ALL.map(|math| case.prepare(math))).collect())
+    let in_family = |family: Family| {
+        let prepare = move |case: &Case| MATHS.map(|math| case.prepare(family, math));
+        let prepared = cases()?.into_iter().flat_map(move |case| prepare(&case));
+        Ok(prepared.filter(move |prepared| prepared.family() == family))
+    };
+    Ok(in_family(Family::Ampere)?.chain(in_family(Family::Hopper)?).collect())
 }
 
 /// The next multiple of 8, which is what pixels have.
@@ -141,8 +146,8 @@ fn padded(channels: i32) -> i32 {
 }
 
 impl Case {
-    /// Memory, launches and what is accepted.
-    pub fn prepare(&self, math: Math) -> Prepared {
+    /// Memory, launches and what is accepted. Where a family has no kernels for the case it is that of [`Family::Ampere`].
+    pub fn prepare(&self, family: Family, math: Math) -> Prepared {
         let mut build = Builder::new(&[self.seed]);
         let mut p = self.extents();
         let pixels = |images: i32, height: i32, width: i32| (images * height * width) as usize;
@@ -171,12 +176,13 @@ impl Case {
         let fast = !self.direct && launch::fits(math, &p);
         if fast {
             let pack = pack(&mut build, math, &p);
-            steps.push(Step { launch: launch::pack(math, &pack), params: pack.into() });
+            steps.push(Step { launch: launch::pack(family, math, &pack), params: pack.into() });
             (p.weights, p.bias) = (pack.packed, pack.packed_bias);
             // The fast kernels do not know which way weights are packed.
             p.input_gradient = 0;
         }
-        let launch = if fast { launch::packed(math, &p) } else { launch::direct(math, &p) };
+        let launch = if fast { launch::packed(family, math, &p) } else { launch::direct(math, &p) };
+        let kernels = if launch.family() == Family::Hopper { ", Hopper" } else { "" };
         steps.push(Step { launch, params: p.into() });
         let compared = Compared {
             name: "target",
@@ -187,7 +193,7 @@ impl Case {
             exact_zeros: true,
         };
         Prepared {
-            name: format!("{} ({math:?})", self.name),
+            name: format!("{} ({math:?}{kernels})", self.name),
             math,
             memory: build.finish(),
             steps,
@@ -311,10 +317,6 @@ mod tests {
     use crate::engine::cuda::HostMemory;
     use crate::engine::cuda::told::AnyParams;
 
-    fn all() -> impl Iterator<Item = Prepared> {
-        cases().unwrap().into_iter().flat_map(|case| MATHS.map(|math| case.prepare(math)))
-    }
-
     fn case(name: &str) -> Case {
         cases().unwrap().into_iter().find(|case| case.name == name).unwrap()
     }
@@ -330,9 +332,9 @@ mod tests {
     #[test]
     fn every_kernel_has_cases_and_every_case_has_a_finite_result() {
         let (mut kernels, mut seeds) = (BTreeSet::new(), BTreeSet::new());
-        for prepared in all() {
+        for prepared in prepared().unwrap() {
             kernels.extend(prepared.steps.iter().map(|step| step.launch.kernel));
-            if prepared.math != Math::F16 {
+            if prepared.math != Math::F16 || prepared.family() == Family::Hopper {
                 // The other kinds have the same numbers, and their sums are as large.
                 continue;
             }
@@ -352,17 +354,44 @@ mod tests {
                 }
             }
         }
-        let expected = [16, 32, 48, 64].map(|block| format!("convolution_n{block}"));
-        assert!(expected.iter().all(|kernel| kernels.contains(kernel.as_str())), "{kernels:?}");
-        assert!(kernels.contains("convolution_direct") && kernels.contains("pack_weights"));
+        let mut expected = BTreeSet::from(["convolution_direct", "pack_weights", "pack_weights_hopper"].map(String::from));
+        for block in [16, 32, 48, 64] {
+            expected.extend(["n", "hopper_n"].map(|family| format!("convolution_{family}{block}")));
+        }
+        assert_eq!(kernels, expected.iter().map(String::as_str).collect());
         assert!(cases().unwrap().iter().all(|case| seeds.insert(case.seed)), "seeds are their own");
+    }
+
+    #[test]
+    fn families_differ_in_kernels_and_in_the_order_of_weights_only() {
+        let mut compared = 0;
+        for case in cases().unwrap() {
+            for math in [Math::F16, Math::Bf16] {
+                let [ampere, hopper] = Family::ALL.map(|family| case.prepare(family, math));
+                if hopper.family() == Family::Ampere {
+                    assert!(hopper.steps.len() == 1 && hopper.name == ampere.name, "{}", hopper.name);
+                    continue;
+                }
+                compared += 1;
+                assert_eq!(hopper.name, ampere.name.replace(')', ", Hopper)"));
+                let ((p, ours), (q, theirs)) = (target(&hopper), target(&ampere));
+                assert_eq!(p, q);
+                assert_ne!(ours.bytes(), theirs.bytes(), "{}: weights lie differently", hopper.name);
+                let bytes = p.images as usize
+                    * (p.height * p.width * p.target_pixel) as usize
+                    * if p.target_f32 == 1 { 4 } else { 2 };
+                let at = (hopper.compared[0].address - HostMemory::BASE) as usize;
+                assert_eq!(ours.bytes()[at..at + bytes], theirs.bytes()[at..at + bytes], "{}", hopper.name);
+            }
+        }
+        assert!(compared >= 20, "{compared}");
     }
 
     #[test]
     fn packed_weights_give_what_weights_give() {
         for case in cases().unwrap() {
-            let fast = case.prepare(Math::F32);
-            let plain = Case { direct: true, ..case }.prepare(Math::F32);
+            let fast = case.prepare(Family::Ampere, Math::F32);
+            let plain = Case { direct: true, ..case }.prepare(Family::Ampere, Math::F32);
             if fast.steps.len() == 1 {
                 continue;
             }
@@ -378,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_comparison_notices_everything() {
-        let prepared = case("RGB to 50 channels, padded").prepare(Math::F16);
+        let prepared = case("RGB to 50 channels, padded").prepare(Family::Ampere, Math::F16);
         let right = prepared.expected().unwrap();
         let base = 0x7f00_0000_0000;
         let check = |bytes: &[u8]| compare(&prepared, base, bytes);
@@ -404,7 +433,7 @@ mod tests {
 
     #[test]
     fn addresses_move_and_nothing_else_does() {
-        let mut prepared = case("two parts with all operands").prepare(Math::Bf16);
+        let mut prepared = case("two parts with all operands").prepare(Family::Ampere, Math::Bf16);
         let AnyParams::Convolution(p) = prepared.steps[1].params else { panic!("a convolution") };
         let AnyParams::Convolution(q) = prepared.steps[1].params.rebase(HostMemory::BASE, 1 << 40) else {
             panic!("a convolution")

@@ -1,6 +1,7 @@
 //! How kernels are started: from what a kernel is told to its grid. Pure functions, no driver.
 
 use super::told::AnyParams;
+use convolution::Family;
 
 pub mod convolution;
 pub mod elementwise;
@@ -39,4 +40,11 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Dynamic shared memory of a block. Above 48 KiB the kernel's attribute has to be raised first.
     pub shared_bytes: u32,
+}
+
+impl Launch {
+    /// For which GPUs the kernel is, which its module's name says.
+    pub fn family(&self) -> Family {
+        if self.module.ends_with(".hopper") { Family::Hopper } else { Family::Ampere }
+    }
 }
