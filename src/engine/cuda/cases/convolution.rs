@@ -354,7 +354,8 @@ mod tests {
                 }
             }
         }
-        let mut expected = BTreeSet::from(["convolution_direct", "pack_weights", "pack_weights_hopper"].map(String::from));
+        let mut expected =
+            BTreeSet::from(["convolution_direct", "pack_weights", "pack_weights_hopper"].map(String::from));
         for block in [16, 32, 48, 64] {
             expected.extend(["n", "hopper_n"].map(|family| format!("convolution_{family}{block}")));
         }

@@ -180,7 +180,7 @@ fn shared_bytes(family: Family, math: Math, block: u32, kernel: u32) -> u32 {
     let pixels = match family {
         Family::Ampere => rows * ROW_BYTES,
         // Halves begin in different banks: 64 bytes more than a multiple of 128 apart.
-        Family::Hopper => 2 * (rows * HALF_ROW_BYTES | 64),
+        Family::Hopper => 2 * ((rows * HALF_ROW_BYTES) | 64),
     };
     let stage = pixels + kernel * kernel * block * PIXEL_BYTES;
     // Warps, pixels of a warp, and floats from one pixel to the next: as `Sums` of the kernels has them.
@@ -250,7 +250,8 @@ mod tests {
 
     #[test]
     fn two_blocks_of_threads_fit_an_h100_and_one_fits_every_later_gpu_than_ampere() {
-        for (family, math) in Family::ALL.into_iter().flat_map(|family| Math::ALL.map(|math| (family, math))) {
+        for (family, math) in Family::ALL.into_iter().flat_map(|family| Math::ALL.map(|math| (family, math)))
+        {
             for (block, _) in BLOCKS {
                 for kernel in [1, 3] {
                     let bytes = shared_bytes(family, math, block.unsigned_abs(), kernel);
@@ -262,7 +263,14 @@ mod tests {
 
     #[test]
     fn families_have_kernels_of_their_own_where_both_compute() {
-        let p = Convolution { out_channels: 50, kernel: 3, images: 1, height: 4, width: 5, ..Convolution::default() };
+        let p = Convolution {
+            out_channels: 50,
+            kernel: 3,
+            images: 1,
+            height: 4,
+            width: 5,
+            ..Convolution::default()
+        };
         let told = Pack { out_channels: 50, kernel: 3, source_count: 1, ..Pack::default() };
         for math in Math::ALL {
             let launches = Family::ALL.map(|family| (packed(family, math, &p), pack(family, math, &told)));
@@ -270,16 +278,28 @@ mod tests {
             if matches!(math, Math::F16 | Math::Bf16) {
                 assert_eq!(named(launches[1].0.kernel), Some((Family::Hopper, 64)));
                 assert_eq!(launches[1].0.module, format!("convolution.{}.hopper", math.name()));
-                assert_eq!((launches[1].1.module, launches[1].1.kernel), (launches[1].0.module, "pack_weights_hopper"));
-                assert_eq!((launches[1].0.grid, launches[1].1.grid), (launches[0].0.grid, launches[0].1.grid));
+                assert_eq!(
+                    (launches[1].1.module, launches[1].1.kernel),
+                    (launches[1].0.module, "pack_weights_hopper")
+                );
+                assert_eq!(
+                    (launches[1].0.grid, launches[1].1.grid),
+                    (launches[0].0.grid, launches[0].1.grid)
+                );
             } else {
                 assert_eq!(launches[0], launches[1]);
             }
         }
         assert_eq!(named("convolution_direct"), None);
         let capabilities = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (12, 0)];
-        assert_eq!(capabilities.map(|one| Family::Ampere.runs_on(one)), [false, true, true, true, true, true]);
-        assert_eq!(capabilities.map(|one| Family::Hopper.runs_on(one)), [false, false, false, true, false, false]);
+        assert_eq!(
+            capabilities.map(|one| Family::Ampere.runs_on(one)),
+            [false, true, true, true, true, true]
+        );
+        assert_eq!(
+            capabilities.map(|one| Family::Hopper.runs_on(one)),
+            [false, false, false, true, false, false]
+        );
     }
 
     #[test]
