@@ -58,6 +58,34 @@ fn every_kernel_and_every_network_is_right() {
     assert_eq!(found["passed"], true);
     assert!(names("kernels", false).len() > 400, "{}", names("kernels", false).len());
     assert!(names("networks", false).len() > 20);
+    assert_eq!(found["kernels_skipped"], Value::Null);
+}
+
+#[test]
+fn kernels_for_another_gpu_are_left_out_and_counted() {
+    let machine = Machine::new(Place::new());
+    let checked = |behaviour: &str| {
+        let found = machine.esr_told("doctor --check-gpu cuda:0 --only Hopper --json", behaviour).json();
+        (
+            found["passed"] == true,
+            found["kernels"].as_array().unwrap().len(),
+            found["kernels_skipped"].clone(),
+        )
+    };
+    let (passed, ran, skipped) = checked("compute=90");
+    assert!(passed && ran >= 20 && skipped == Value::Null, "{ran} {skipped}");
+    for (behaviour, capability) in [("compute=80", "8.0"), ("compute=120", "12.0")] {
+        let (passed, ran_there, skipped) = checked(behaviour);
+        assert_eq!((passed, ran_there, skipped["count"].as_u64()), (true, 0, Some(ran as u64)));
+        assert!(skipped["reason"].as_str().unwrap().ends_with(capability), "{skipped}");
+        let text = machine.esr_told("doctor --check-gpu cuda:0 --only Hopper", behaviour).stdout;
+        assert!(
+            text.contains(&format!(
+                "not run     {ran} cases: their kernels are for compute capability 9.0 only"
+            )),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -33,18 +33,35 @@ pub struct BufferCheck {
     pub tolerance: f64,
 }
 
-/// Runs every case whose name contains `only`.
-pub fn check_kernels(gpu: &Arc<Gpu>, only: &str, progress: &mut dyn FnMut(&str)) -> Vec<KernelCheck> {
+/// Cases that were not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// How many.
+    pub count: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// Runs every case whose name contains `only`, but those of kernels that are for other GPUs than this one.
+pub fn check_kernels(
+    gpu: &Arc<Gpu>,
+    only: &str,
+    progress: &mut dyn FnMut(&str),
+) -> (Vec<KernelCheck>, Option<Skipped>) {
     let kernels = Kernels::new(gpu.clone(), None);
     let cases = match cases::all() {
         Ok(cases) => cases,
         Err(error) => {
             let problem = Some(format!("the list of cases cannot be read: {error}"));
-            return vec![KernelCheck { name: "cases".into(), passed: false, buffers: Vec::new(), problem }];
+            let failed = KernelCheck { name: "cases".into(), passed: false, buffers: Vec::new(), problem };
+            return (vec![failed], None);
         }
     };
+    let capability = gpu.facts().compute_capability;
     let wanted = cases.into_iter().filter(|case| case.name.contains(only));
-    wanted
+    let (runnable, others): (Vec<_>, Vec<_>) = wanted.partition(|case| case.family().runs_on(capability));
+    let checks = runnable
+        .into_iter()
         .map(|case| {
             progress(&case.name);
             match run(&kernels, &case) {
@@ -55,7 +72,15 @@ pub fn check_kernels(gpu: &Arc<Gpu>, only: &str, progress: &mut dyn FnMut(&str))
                 }
             }
         })
-        .collect()
+        .collect();
+    (checks, skipped(others.len(), capability))
+}
+
+/// What is said of cases for other GPUs.
+fn skipped(count: usize, (major, minor): (u32, u32)) -> Option<Skipped> {
+    let reason =
+        format!("their kernels are for compute capability 9.0 only, this device has {major}.{minor}");
+    (count > 0).then_some(Skipped { count, reason })
 }
 
 fn run(kernels: &Kernels, case: &Prepared) -> Result<Vec<BufferCheck>, Box<dyn std::error::Error>> {
@@ -78,4 +103,26 @@ fn run(kernels: &Kernels, case: &Prepared) -> Result<Vec<BufferCheck>, Box<dyn s
         tolerance: buffer.tolerance,
     };
     Ok(report.buffers.iter().map(buffer).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_skipped_is_counted_with_its_reason() {
+        assert_eq!(skipped(0, (9, 0)), None);
+        let found = skipped(32, (12, 0)).unwrap();
+        assert_eq!(
+            (found.count, found.reason.ends_with("9.0 only, this device has 12.0")),
+            (32, true),
+            "{found:?}"
+        );
+        // On a GPU that is not Hopper these are all that is left out.
+        let cases = cases::all().unwrap();
+        let left_out = |capability| cases.iter().filter(|case| !case.family().runs_on(capability)).count();
+        assert_eq!(left_out((9, 0)), 0);
+        assert_eq!(left_out((8, 0)), cases.iter().filter(|case| case.name.ends_with(", Hopper)")).count());
+        assert!(left_out((8, 0)) >= 20);
+    }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::gpu::device::Gpu;
 use crate::gpu::driver::DeviceFacts;
 
-pub use kernels::{KernelCheck, check_kernels};
+pub use kernels::{KernelCheck, Skipped, check_kernels};
 pub use networks::{NetworkCheck, check_networks};
 
 /// What was found on a device.
@@ -27,8 +27,10 @@ pub struct GpuCheck {
     pub device: DeviceFacts,
     /// The CUDA version that its driver supports.
     pub cuda: String,
-    /// Every case of every kernel.
+    /// Every case of every kernel for this device.
     pub kernels: Vec<KernelCheck>,
+    /// Cases of kernels for other devices.
+    pub kernels_skipped: Option<Skipped>,
     /// Whole networks.
     pub networks: Vec<NetworkCheck>,
 }
@@ -57,6 +59,9 @@ impl GpuCheck {
         let passed = self.kernels.iter().filter(|kernel| kernel.passed).count();
         // Writing to a string does not fail, here and below.
         let _ = writeln!(text, "kernels     {passed} of {} cases as their plain twins", self.kernels.len());
+        if let Some(Skipped { count, reason }) = &self.kernels_skipped {
+            let _ = writeln!(text, "not run     {count} cases: {reason}");
+        }
         for network in &self.networks {
             let mark = if network.passed { "as the CPU" } else { "WRONG" };
             let _ = writeln!(text, "{mark:<11} {}: {}", network.name, network.in_words());
@@ -70,7 +75,7 @@ impl GpuCheck {
 
 /// Checks a device; `progress` hears of each case as it begins. Cases whose name does not contain `only` are left out.
 pub fn check(gpu: &Arc<Gpu>, only: &str, progress: &mut dyn FnMut(&str)) -> GpuCheck {
-    let kernels = check_kernels(gpu, only, progress);
+    let (kernels, kernels_skipped) = check_kernels(gpu, only, progress);
     let networks = check_networks(gpu, only, progress);
     let passed = kernels.iter().all(|kernel| kernel.passed) && networks.iter().all(|network| network.passed);
     GpuCheck {
@@ -79,6 +84,7 @@ pub fn check(gpu: &Arc<Gpu>, only: &str, progress: &mut dyn FnMut(&str)) -> GpuC
         device: gpu.facts().clone(),
         cuda: gpu.cuda_version(),
         kernels,
+        kernels_skipped,
         networks,
     }
 }

@@ -7,7 +7,7 @@ use super::choice::Choices;
 use super::choice::question::readable;
 use super::launch::{self, Command, Work};
 use super::layout::Layout;
-use super::packed::{self, Packed, Packing};
+use super::packed::{self, By, Packed, Packing};
 use super::params::{self, Elementwise, Ends, Finish, Loss, MAX_INPUTS, Operand, Spatial, WeightGradient};
 use super::places::{Places, weight_gradient};
 use super::ways::{self, Asked, At, Way};
@@ -67,9 +67,9 @@ impl Compiler<'_> {
             let Some(packing) = self.packed.of_step(index) else { continue };
             let told = self.places().convolution(step, conv, *direction)?;
             let at = self.at(Some(&packing), name, conv, *direction)?;
-            let work = match &packing.asked {
-                None => packed::pack(self.math, &told, &at),
-                Some(asked) => ways::pack(self.math, asked, &at),
+            let work = match &packing.by {
+                By::Own(family) => packed::pack(*family, self.math, &told, &at),
+                By::Cudnn(asked) => ways::pack(self.math, asked, &at),
             };
             commands.push(Command { label: name.clone(), work, multiply_adds: 0 });
         }
@@ -246,11 +246,12 @@ impl Compiler<'_> {
         let told = self.places().convolution(step, conv, direction)?;
         let packing = self.packed.of_step(index);
         let at = self.at(packing.as_ref(), name, conv, direction)?;
-        Ok(match (self.choices.of_step(index), packing) {
-            (Way::Cudnn(algorithm), Some(Packing { asked: Some(asked), .. })) => {
+        Ok(match (packing.map(|packing| packing.by), self.choices.of_step(index)) {
+            (Some(By::Cudnn(asked)), Way::Cudnn(algorithm)) => {
                 ways::by_cudnn(self.math, &told, &asked, algorithm, &at)
             }
-            (_, packing) => vec![ways::own(self.math, &told, &at, packing.is_some())],
+            (Some(By::Own(family)), _) => vec![ways::own(self.math, &told, &at, Some(family))],
+            _ => vec![ways::own(self.math, &told, &at, None)],
         })
     }
 

@@ -95,10 +95,8 @@ impl Layout {
             let SumsOf { splits, weight_values, bias_values } = size;
             let weight_bytes = (weight_values * size_of::<f32>()).next_multiple_of(ALIGNMENT_BYTES);
             // They are read by the next step, which finishes the gradient.
-            items.push(Item {
-                live: (index, index + 1),
-                size: weight_bytes + bias_values * size_of::<f32>(),
-            });
+            items
+                .push(Item { live: (index, index + 1), size: weight_bytes + bias_values * size_of::<f32>() });
             sums[index] = Some((items.len() - 1, weight_bytes, splits));
         }
         let rows = program.batch * program.buffers.iter().map(|buffer| buffer.height).max().unwrap_or(0);
@@ -165,12 +163,7 @@ struct SumsOf {
 }
 
 /// Enough for our own kernels, and for cuDNN's one gradient, whose channels are filled up to vectors.
-fn sums_of(
-    program: &Program,
-    step: &Step,
-    math: Math,
-    multiprocessors: usize,
-) -> Option<SumsOf> {
+fn sums_of(program: &Program, step: &Step, math: Math, multiprocessors: usize) -> Option<SumsOf> {
     /// Where a buffer might begin.
     const SOMEWHERE: u64 = ALIGNMENT_BYTES as u64;
     let Operation::WeightGradient { conv, .. } = &step.operation else { return None };

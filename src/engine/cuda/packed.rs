@@ -3,6 +3,7 @@
 use super::Math;
 use super::choice::Choices;
 use super::choice::question::readable;
+use super::launch::convolution::Family;
 use super::launch::{self, Work};
 use super::layout::{Layout, Room};
 use super::params::{Convolution, Pack};
@@ -15,8 +16,16 @@ use crate::engine::plan::program::{Operation, Program, Step};
 pub(super) struct Packing {
     pub(super) offset: u64,
     pub(super) bias_offset: u64,
-    /// How cuDNN is asked for the convolution; nothing where our own kernels compute it.
-    pub(super) asked: Option<Asked>,
+    pub(super) by: By,
+}
+
+/// What reads packed weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum By {
+    /// Our own kernels.
+    Own(Family),
+    /// cuDNN, asked like this.
+    Cudnn(Asked),
 }
 
 /// The packed weights of a program's convolutions, by step; none for those that read weights as they are.
@@ -38,16 +47,18 @@ impl Packed {
             let places = Places { program, layout, arena: SOMEWHERE };
             let told = places.convolution(step, conv, *direction).ok()?;
             let pieces = step.inputs.first().map_or(&[][..], Vec::as_slice);
-            let asked = match choices.of_step(index) {
-                Way::Own => None,
-                Way::Cudnn(_) => ways::asked(math, &told, readable(program, pieces)),
+            let fits = || launch::convolution::fits(math, &told);
+            let by = match choices.of_step(index) {
+                Way::Cudnn(_) => By::Cudnn(ways::asked(math, &told, readable(program, pieces))?),
+                Way::Hopper if launch::convolution::fits_hopper(math, &told) => By::Own(Family::Hopper),
+                _ if fits() => By::Own(Family::Ampere),
+                _ => return None,
             };
-            let (bytes, bias_bytes) = match &asked {
-                Some(asked) => ways::filter_bytes(math, &asked.filter),
-                None if launch::convolution::fits(math, &told) => own_bytes(math, &told),
-                None => return None,
+            let (bytes, bias_bytes) = match &by {
+                By::Cudnn(asked) => ways::filter_bytes(math, &asked.filter),
+                By::Own(_) => own_bytes(math, &told),
             };
-            Some(Packing { offset: room.take(bytes), bias_offset: room.take(bias_bytes), asked })
+            Some(Packing { offset: room.take(bytes), bias_offset: room.take(bias_bytes), by })
         };
         let of_step = program.steps.iter().enumerate().map(packing).collect();
         Self { of_step, bytes: room.bytes() }
@@ -67,8 +78,8 @@ fn own_bytes(math: Math, told: &Convolution) -> (u64, u64) {
     (weights, launch::convolution::packed_bias_bytes(told.out_channels))
 }
 
-/// Brings weights into the order of our fast kernels.
-pub(super) fn pack(math: Math, told: &Convolution, at: &At) -> Work {
+/// Brings weights into the order of our fast kernels of a family.
+pub(super) fn pack(family: Family, math: Math, told: &Convolution, at: &At) -> Work {
     let block = launch::convolution::block(told.out_channels);
     let mut pack = Pack {
         weight: at.weight,
@@ -87,5 +98,5 @@ pub(super) fn pack(math: Math, told: &Convolution, at: &At) -> Work {
     for (channels, source) in pack.source_channels.iter_mut().zip(&told.sources) {
         *channels = source.channels;
     }
-    (launch::convolution::pack(math, &pack), pack).into()
+    (launch::convolution::pack(family, math, &pack), pack).into()
 }

@@ -1,5 +1,6 @@
 //! One type for all that kernels are told.
 
+use super::launch::convolution::{Family, named};
 use super::rebase::{Addresses, moved};
 use crate::engine::cuda::host::{HostMemory, Outside};
 use crate::engine::cuda::twin::{convolution, elementwise, ends, gradient, library, spatial, training};
@@ -75,13 +76,13 @@ impl AnyParams {
         math: Math,
         memory: &mut HostMemory,
     ) -> Result<(), TwinFailure> {
+        if let (Self::Convolution(p), Some((family, block))) = (self, named(kernel)) {
+            return Ok(convolution::packed(memory, math, p, family, block)?);
+        }
         match (self, kernel) {
-            (Self::Convolution(p), "convolution_n16") => convolution::packed(memory, math, p, 16)?,
-            (Self::Convolution(p), "convolution_n32") => convolution::packed(memory, math, p, 32)?,
-            (Self::Convolution(p), "convolution_n48") => convolution::packed(memory, math, p, 48)?,
-            (Self::Convolution(p), "convolution_n64") => convolution::packed(memory, math, p, 64)?,
             (Self::Convolution(p), "convolution_direct") => convolution::direct(memory, math, p)?,
-            (Self::Pack(p), "pack_weights") => convolution::pack(memory, math, p)?,
+            (Self::Pack(p), "pack_weights") => convolution::pack(memory, math, p, Family::Ampere)?,
+            (Self::Pack(p), "pack_weights_hopper") => convolution::pack(memory, math, p, Family::Hopper)?,
             (Self::Elementwise(p), "sum") => elementwise::sum(memory, math, p)?,
             (Self::Elementwise(p), "product") => elementwise::product(memory, math, p)?,
             (Self::Elementwise(p), "sigmoid") => elementwise::sigmoid(memory, math, p)?,

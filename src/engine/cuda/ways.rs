@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::launch::convolution::Family;
 use super::launch::{self, Call, Work};
 use super::params::{Convolution, Elementwise, Filter, MAX_INPUTS, Operand, Part, WeightGradient};
 use super::{Format, Math};
@@ -21,6 +22,8 @@ pub enum Way {
     /// Our kernels for every GPU since Ampere.
     #[default]
     Own,
+    /// Our kernels for Hopper.
+    Hopper,
     /// cuDNN, by the algorithm of that number.
     Cudnn(u32),
 }
@@ -29,6 +32,7 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Own => write!(f, "own"),
+            Self::Hopper => write!(f, "own for Hopper"),
             Self::Cudnn(algorithm) => write!(f, "cuDNN's algorithm {algorithm}"),
         }
     }
@@ -190,14 +194,14 @@ pub(super) fn filter_bytes(math: Math, filter: &Filter) -> (u64, u64) {
     (values * math.format().bytes() as u64, outputs * size_of::<f32>() as u64)
 }
 
-/// A convolution by our own kernels: with packed weights where `packed` says that there are some.
-pub(super) fn own(math: Math, told: &Convolution, at: &At, packed: bool) -> Work {
+/// A convolution by our own kernels: with weights that are packed for a family, or else as they are.
+pub(super) fn own(math: Math, told: &Convolution, at: &At, packed: Option<Family>) -> Work {
     match packed {
-        true => {
+        Some(family) => {
             let told = Convolution { weights: at.packed, bias: at.packed_bias, ..*told };
-            (launch::convolution::packed(math, &told), told).into()
+            (launch::convolution::packed(family, math, &told), told).into()
         }
-        false => {
+        None => {
             let told = Convolution { weights: at.weight, bias: at.bias, ..*told };
             (launch::convolution::direct(math, &told), told).into()
         }

@@ -1,7 +1,10 @@
 //! Every way to fail, with a made-up driver. A process loads a driver once, so each case is a process: this test program itself, running [`child`] (see [`fake`]).
 
+use std::ffi::CString;
+
 use super::fake::{self, Fake};
 use super::*;
+use crate::gpu::device::Gpu;
 
 /// Not a test of its own: what the processes below run.
 #[test]
@@ -40,6 +43,13 @@ fn run(task: &str) -> Result<serde_json::Value, GpuError> {
             drop(memory.map_err(|error| driver.explain("make a buffer", error))?);
             context.synchronize().map_err(|error| driver.explain("wait for a kernel", error))?;
             Ok("computed".into())
+        }
+        ("load", target) => {
+            let text = format!(
+                ".version 8.0\n.target {target}\n.address_size 64\n.visible .entry k()\n{{\nret;\n}}\n"
+            );
+            Gpu::open(0)?.module("k", &CString::new(text).unwrap())?;
+            Ok("loaded".into())
         }
         other => panic!("no task {other:?}"),
     }
@@ -182,6 +192,27 @@ fn a_failure_in_the_middle_is_told_apart() {
         "Call",
         &["cannot wait for a kernel: CUDA_ERROR_INVALID_VALUE"],
     );
+}
+
+#[test]
+fn code_for_one_architecture_loads_on_that_one_alone() {
+    let driver = Fake::build(&[]);
+    for (target, behaviour) in [("sm_90a", "compute=90"), ("sm_80", "compute=90"), ("sm_80", "compute=120")] {
+        assert_eq!(
+            ask(&driver, &format!("load:{target}"), behaviour)["fine"],
+            "loaded",
+            "{target} {behaviour}"
+        );
+    }
+    for behaviour in ["compute=80", "compute=89", "compute=120"] {
+        expect(
+            &driver,
+            "load:sm_90a",
+            behaviour,
+            "Call",
+            &["cannot load the kernels `k`", "NO_BINARY_FOR_GPU"],
+        );
+    }
 }
 
 #[test]

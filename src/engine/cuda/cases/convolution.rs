@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Builder, Compared, Prepared, Step};
-use crate::engine::cuda::launch::convolution as launch;
+use crate::engine::cuda::launch::convolution::{self as launch, Family};
 use crate::engine::cuda::params::{Convolution, MAX_SOURCES, Operand, Pack, Part, Source};
 use crate::engine::cuda::{Format, Math};
 
@@ -127,12 +127,17 @@ pub fn cases() -> Result<Vec<Case>, serde_json::Error> {
     Ok(list.cases.into_iter().map(with_tolerances).collect())
 }
 
-/// All cases in every mathematics, ready to run.
+/// All cases in every mathematics, ready to run; in both families of kernels where both compute a case.
 ///
 /// # Errors
 /// Those of [`cases`].
 pub fn prepared() -> Result<Vec<Prepared>, serde_json::Error> {
-    Ok(cases()?.iter().flat_map(|case| Math::ALL.map(|math| case.prepare(math))).collect())
+    let cases = cases()?;
+    let of_family = |family: Family| {
+        let prepared = cases.iter().flat_map(move |case| MATHS.map(|math| case.prepare(family, math)));
+        prepared.filter(move |prepared| prepared.family() == family)
+    };
+    Ok(Family::ALL.into_iter().flat_map(of_family).collect())
 }
 
 /// The next multiple of 8, which is what pixels have.
@@ -141,8 +146,8 @@ fn padded(channels: i32) -> i32 {
 }
 
 impl Case {
-    /// Memory, launches and what is accepted.
-    pub fn prepare(&self, math: Math) -> Prepared {
+    /// Memory, launches and what is accepted. Where a family has no kernels for the case it is that of [`Family::Ampere`].
+    pub fn prepare(&self, family: Family, math: Math) -> Prepared {
         let mut build = Builder::new(&[self.seed]);
         let mut p = self.extents();
         let pixels = |images: i32, height: i32, width: i32| (images * height * width) as usize;
@@ -171,12 +176,13 @@ impl Case {
         let fast = !self.direct && launch::fits(math, &p);
         if fast {
             let pack = pack(&mut build, math, &p);
-            steps.push(Step { launch: launch::pack(math, &pack), params: pack.into() });
+            steps.push(Step { launch: launch::pack(family, math, &pack), params: pack.into() });
             (p.weights, p.bias) = (pack.packed, pack.packed_bias);
             // The fast kernels do not know which way weights are packed.
             p.input_gradient = 0;
         }
-        let launch = if fast { launch::packed(math, &p) } else { launch::direct(math, &p) };
+        let launch = if fast { launch::packed(family, math, &p) } else { launch::direct(math, &p) };
+        let kernels = if launch.family() == Family::Hopper { ", Hopper" } else { "" };
         steps.push(Step { launch, params: p.into() });
         let compared = Compared {
             name: "target",
@@ -187,7 +193,7 @@ impl Case {
             exact_zeros: true,
         };
         Prepared {
-            name: format!("{} ({math:?})", self.name),
+            name: format!("{} ({math:?}{kernels})", self.name),
             math,
             memory: build.finish(),
             steps,
@@ -303,125 +309,5 @@ fn pack(build: &mut Builder, math: Math, p: &Convolution) -> Pack {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::super::{Difference, compare};
-    use super::*;
-    use crate::engine::cuda::HostMemory;
-    use crate::engine::cuda::told::AnyParams;
-
-    fn all() -> impl Iterator<Item = Prepared> {
-        cases().unwrap().into_iter().flat_map(|case| MATHS.map(|math| case.prepare(math)))
-    }
-
-    fn case(name: &str) -> Case {
-        cases().unwrap().into_iter().find(|case| case.name == name).unwrap()
-    }
-
-    /// The target of the last step.
-    fn target(prepared: &Prepared) -> (Convolution, HostMemory) {
-        let AnyParams::Convolution(p) = prepared.steps.last().unwrap().params else {
-            panic!("a convolution")
-        };
-        (p, prepared.expected().unwrap())
-    }
-
-    #[test]
-    fn every_kernel_has_cases_and_every_case_has_a_finite_result() {
-        let (mut kernels, mut seeds) = (BTreeSet::new(), BTreeSet::new());
-        for prepared in all() {
-            kernels.extend(prepared.steps.iter().map(|step| step.launch.kernel));
-            if prepared.math != Math::F16 {
-                // The other kinds have the same numbers, and their sums are as large.
-                continue;
-            }
-            let (p, memory) = target(&prepared);
-            let format = if p.target_f32 == 1 { Format::F32 } else { prepared.math.format() };
-            for pixel in 0..(p.images * p.height * p.width) as u64 {
-                for part in p.parts.iter().take(p.part_count as usize) {
-                    for channel in 0..part.written {
-                        let index = pixel * p.target_pixel as u64 + (part.start + channel) as u64;
-                        let value = memory.value(format, p.target, index).unwrap();
-                        assert!(
-                            value.is_finite() && (channel < part.channels || value == 0.0),
-                            "{}",
-                            prepared.name
-                        );
-                    }
-                }
-            }
-        }
-        let expected = [16, 32, 48, 64].map(|block| format!("convolution_n{block}"));
-        assert!(expected.iter().all(|kernel| kernels.contains(kernel.as_str())), "{kernels:?}");
-        assert!(kernels.contains("convolution_direct") && kernels.contains("pack_weights"));
-        assert!(cases().unwrap().iter().all(|case| seeds.insert(case.seed)), "seeds are their own");
-    }
-
-    #[test]
-    fn packed_weights_give_what_weights_give() {
-        for case in cases().unwrap() {
-            let fast = case.prepare(Math::F32);
-            let plain = Case { direct: true, ..case }.prepare(Math::F32);
-            if fast.steps.len() == 1 {
-                continue;
-            }
-            let ((p, fast), (q, plain)) = (target(&fast), target(&plain));
-            assert_eq!((p.target, p.target_pixel), (q.target, q.target_pixel));
-            for index in 0..(p.images * p.height * p.width * p.target_pixel - 16) as u64 {
-                let value = |memory: &HostMemory| memory.value(Format::F32, p.target, index).unwrap();
-                let (a, b) = (value(&fast), value(&plain));
-                assert!((a - b).abs() < 1e-5 || (a.is_nan() && b.is_nan()), "{index}: {a} {b}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_comparison_notices_everything() {
-        let prepared = case("RGB to 50 channels, padded").prepare(Math::F16);
-        let right = prepared.expected().unwrap();
-        let base = 0x7f00_0000_0000;
-        let check = |bytes: &[u8]| compare(&prepared, base, bytes);
-        let report = check(right.bytes()).unwrap();
-        assert_eq!((report.buffers[0].error, report.buffers.len()), (0.0, 1));
-
-        let spoilt = |at: usize, by: u8| {
-            let mut bytes = right.bytes().to_vec();
-            bytes[at] ^= by;
-            check(&bytes)
-        };
-        let (p, _) = target(&prepared);
-        let first = (p.target - HostMemory::BASE) as usize;
-        assert!(matches!(spoilt(0, 1), Err(Difference::Stray { address: HostMemory::BASE, count: 1, .. })));
-        assert!(spoilt(first, 1).is_ok(), "the last bit of a value may differ");
-        assert!(matches!(spoilt(first + 1, 0x40), Err(Difference::TooFar { index: 0, .. })));
-        assert!(
-            matches!(spoilt(first + 50 * 2, 1), Err(Difference::TooFar { index: 50, .. })),
-            "a padded channel"
-        );
-        assert!(matches!(check(&right.bytes()[1..]), Err(Difference::Size { .. })));
-    }
-
-    #[test]
-    fn addresses_move_and_nothing_else_does() {
-        let mut prepared = case("two parts with all operands").prepare(Math::Bf16);
-        let AnyParams::Convolution(p) = prepared.steps[1].params else { panic!("a convolution") };
-        let AnyParams::Convolution(q) = prepared.steps[1].params.rebase(HostMemory::BASE, 1 << 40) else {
-            panic!("a convolution")
-        };
-        let moved = |address: u64| if address == 0 { 0 } else { address - HostMemory::BASE + (1 << 40) };
-        assert_eq!(q.target, moved(p.target));
-        assert_eq!(q.parts[0].mask.address, moved(p.parts[0].mask.address));
-        assert_eq!(q.parts[1].mask.address, 0, "there is none");
-        assert_eq!(AnyParams::from(q).rebase(1 << 40, HostMemory::BASE), AnyParams::from(p));
-        assert_eq!(AnyParams::from(p).bytes().len(), size_of::<Convolution>());
-
-        // A kernel that finds an address in memory finds the moved one.
-        let mut build = Builder::new(&[1]);
-        let address = build.raw(&HostMemory::BASE.to_le_bytes());
-        (prepared.memory, prepared.pointers) = (build.finish(), vec![address]);
-        let (bytes, _) = prepared.at(1 << 40).unwrap();
-        let at = (address - HostMemory::BASE) as usize;
-        assert_eq!(bytes[at..at + 8], (1u64 << 40).to_le_bytes());
-    }
-}
+#[path = "convolution_tests.rs"]
+mod tests;

@@ -18,6 +18,7 @@ pub use compare::{BufferReport, Difference, Report, compare};
 
 use super::host::{HostMemory, Outside};
 use super::launch::Launch;
+use super::launch::convolution::Family;
 use super::rebase::moved;
 use super::told::{AnyParams, TwinFailure};
 use super::{Format, Math};
@@ -121,6 +122,12 @@ pub struct Prepared {
 pub type Moved = (Vec<u8>, Vec<Step>);
 
 impl Prepared {
+    /// For which GPUs its kernels are.
+    pub fn family(&self) -> Family {
+        let hopper = self.steps.iter().any(|step| step.launch.family() == Family::Hopper);
+        if hopper { Family::Hopper } else { Family::Ampere }
+    }
+
     /// What memory has to hold, and the launches, where the first byte lies at `base` instead of [`HostMemory::BASE`].
     ///
     /// # Errors

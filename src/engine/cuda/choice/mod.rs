@@ -1,7 +1,7 @@
 //! Which way computes each convolution of a program.
 //!
 //! Without a [`Chooser`] it is our own kernels, chosen by shape alone: the same bits on every run. With one, every way that can compute a convolution is run on this device, in memory
-//! laid out as the program's; what gives other results than our own kernels is dropped, and of the rest the fastest is taken.
+//! laid out as the program's: our own kernels for Hopper, and cuDNN's; what gives other results than our own kernels is dropped, and of the rest the fastest is taken.
 
 pub(super) mod question;
 mod store;
@@ -51,6 +51,7 @@ impl Choices {
             if let Operation::Conv { .. } | Operation::WeightGradient { .. } = step.operation {
                 match self.of_step(index) {
                     Way::Own => used.own += 1,
+                    Way::Hopper => used.hopper += 1,
                     Way::Cudnn(_) => used.cudnn += 1,
                 }
             }
@@ -64,13 +65,16 @@ impl Choices {
 pub struct Used {
     /// Our own kernels.
     pub own: usize,
+    /// Those of our own that are for Hopper.
+    pub hopper: usize,
     /// cuDNN.
     pub cudnn: usize,
 }
 
 impl fmt::Display for Used {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} convolutions by our own kernels, {} by cuDNN", self.own, self.cudnn)
+        let Self { own, hopper, cudnn } = self;
+        write!(f, "{own} convolutions by our own kernels, {hopper} by those for Hopper, {cudnn} by cuDNN")
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::super::ways::{self, Asked};
 use crate::engine::cpu::geometry::Direction;
+use crate::engine::cuda::launch::convolution::Family;
 use crate::engine::cuda::layout::{Layout, Sums, pixel};
 use crate::engine::cuda::params::{Convolution, Operand, Part, Source, WeightGradient};
 use crate::engine::cuda::places::{Places, weight_gradient};
@@ -124,11 +125,12 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Whether our own kernel reads packed weights.
-    pub(super) fn fits(&self) -> bool {
-        match &self.told {
-            Told::Convolution(told) => launch::convolution::fits(self.math, told),
-            Told::WeightGradient(..) => false,
+    /// Whether our own fast kernels of a family compute it, where they run.
+    pub(super) fn fits(&self, family: Family) -> bool {
+        match (&self.told, family) {
+            (Told::Convolution(told), Family::Ampere) => launch::convolution::fits(self.math, told),
+            (Told::Convolution(told), Family::Hopper) => launch::convolution::fits_hopper(self.math, told),
+            (Told::WeightGradient(..), _) => false,
         }
     }
 }

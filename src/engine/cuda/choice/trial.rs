@@ -8,6 +8,7 @@ use super::question::{Question, Told};
 use super::store::Answer;
 use crate::engine::EngineError;
 use crate::engine::cuda::kernels::Ready;
+use crate::engine::cuda::launch::convolution::Family;
 use crate::engine::cuda::launch::{self, Command, Work};
 use crate::engine::cuda::layout::{Layout, Room};
 use crate::engine::cuda::packed;
@@ -171,10 +172,13 @@ impl<'a> Trial<'a> {
 
     /// Every way but our own kernels that might do.
     fn others(&self, question: &Question<'_>) -> Vec<Way> {
-        match (self.kernels.cudnn(), &question.asked) {
-            (Some(_), Some(_)) => (0..question.pass().algorithms()).map(Way::Cudnn).collect(),
-            _ => Vec::new(),
-        }
+        let capability = self.kernels.gpu().facts().compute_capability;
+        let hopper = Family::Hopper.runs_on(capability) && question.fits(Family::Hopper);
+        let algorithms = match (self.kernels.cudnn(), &question.asked) {
+            (Some(_), Some(_)) => question.pass().algorithms(),
+            _ => 0,
+        };
+        hopper.then_some(Way::Hopper).into_iter().chain((0..algorithms).map(Way::Cudnn)).collect()
     }
 
     /// How long a way takes, in milliseconds, or 0 where it is not timed; nothing where it is refused or wrong.
@@ -284,12 +288,15 @@ impl<'a> Trial<'a> {
                 told.bias = 0;
                 told.readdress(&here);
                 let at = At { bias: if bias == 0 { 0 } else { at.bias }, ..*at };
+                let packed = |family: Family| {
+                    let pack = packed::pack(family, question.math, &told, &at);
+                    (vec![pack], vec![ways::own(question.math, &told, &at, Some(family))])
+                };
                 let (prepare, compute) = match way {
-                    Way::Own if question.fits() => {
-                        let pack = packed::pack(question.math, &told, &at);
-                        (vec![pack], vec![ways::own(question.math, &told, &at, true)])
-                    }
-                    Way::Own => (Vec::new(), vec![ways::own(question.math, &told, &at, false)]),
+                    Way::Own if question.fits(Family::Ampere) => packed(Family::Ampere),
+                    Way::Own => (Vec::new(), vec![ways::own(question.math, &told, &at, None)]),
+                    Way::Hopper if question.fits(Family::Hopper) => packed(Family::Hopper),
+                    Way::Hopper => return Err(refused()),
                     Way::Cudnn(algorithm) => {
                         let asked = question.asked.as_ref().ok_or_else(refused)?;
                         let pack = ways::pack(question.math, asked, &at);
@@ -309,6 +316,7 @@ impl<'a> Trial<'a> {
                     Ok::<Work, EngineError>((launch.ok_or_else(refused)?, told).into())
                 };
                 let mut compute = match way {
+                    Way::Hopper => return Err(refused()),
                     Way::Own => vec![
                         ways::own_weights(question.math, &told).ok_or_else(refused)?,
                         finish(told.sums, weight, counts[0])?,

@@ -19,8 +19,12 @@ import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 PTX = HERE / "ptx"
-ARCHITECTURE = "compute_80"
-ASSEMBLED = ["sm_80", "sm_86", "sm_89", "sm_90"]
+# The families of kernels: what each is compiled for, the macro that says so, and what it is assembled for. Code for `sm_90a` runs on that architecture and no other.
+FAMILIES = {
+    None: ("compute_80", None, ["sm_80", "sm_86", "sm_89", "sm_90"]),
+    "hopper": ("compute_90a", "HOPPER", ["sm_90a"]),
+}
+COLUMNS = ["sm_80", "sm_86", "sm_89", "sm_90", "sm_90a"]
 COMPILER = (
     "nvidia-cuda-nvrtc-cu12==12.0.140",
     ["8e94e991d85c422de4da87bdc7472fdc1364367bd4aace7000b559cd33122071"],
@@ -29,15 +33,18 @@ ASSEMBLER = (
     "nvidia-cuda-nvcc-cu12==12.9.86",
     ["5d6a0d32fdc7ea39917c20065614ae93add6f577d840233237ff08e9a38f58f0"],
 )
-# Which sources there are, and for which mathematics each is compiled.
+# Which sources there are, for which mathematics each is compiled, and in which family.
 UNITS = [
-    ("convolution", ["f32", "tf32", "f16", "bf16"]),
-    ("gradient", ["f32", "tf32", "bf16"]),
-    ("elementwise", ["f32", "f16", "bf16"]),
-    ("library", ["f32", "f16", "bf16"]),
-    ("training", [None]),
-    ("measure", [None]),
+    ("convolution", ["f32", "tf32", "f16", "bf16"], None),
+    ("convolution", ["f16", "bf16"], "hopper"),
+    ("gradient", ["f32", "tf32", "bf16"], None),
+    ("elementwise", ["f32", "f16", "bf16"], None),
+    ("library", ["f32", "f16", "bf16"], None),
+    ("training", [None], None),
+    ("measure", [None], None),
 ]
+# What the assembler says where it makes asynchronous matrix products wait for each other, which is slow: such kernels are not wanted.
+SERIALISED = "wgmma.mma_async instructions are serialized"
 
 
 class Failure(Exception):
@@ -45,12 +52,13 @@ class Failure(Exception):
 
 
 def units():
-    for name, maths in UNITS:
+    """Source, mathematics, family and the name of the PTX of everything that is compiled."""
+    for name, maths, family in UNITS:
         source = HERE / f"{name}.cu"
         if not source.exists():
             raise Failure(f"{source} is missing")
         for math in maths:
-            yield source, math, f"{name}.{math}.ptx" if math else f"{name}.ptx"
+            yield source, math, family, ".".join(part for part in (name, math, family, "ptx") if part)
 
 
 def fingerprint(source):
@@ -108,10 +116,13 @@ class Compiler:
         self.call(f"nvrtcGet{what}", program, buffer)
         return buffer.value.decode()
 
-    def ptx(self, source, math):
-        options = [f"--gpu-architecture={ARCHITECTURE}", "--std=c++17", f"--include-path={HERE}"]
+    def ptx(self, source, math, family):
+        architecture, macro, _ = FAMILIES[family]
+        options = [f"--gpu-architecture={architecture}", "--std=c++17", f"--include-path={HERE}"]
         if math:
             options.append(f"--define-macro=MATH_{math.upper()}")
+        if macro:
+            options.append(f"--define-macro={macro}")
         program = ctypes.c_void_p()
         name = source.name.encode()
         self.call("nvrtcCreateProgram", ctypes.byref(program), source.read_bytes(), name, 0, None, None)
@@ -129,20 +140,20 @@ class Compiler:
 def build(tools, only_units):
     compiler = Compiler(wheel(*COMPILER, tools))
     PTX.mkdir(exist_ok=True)
-    for source, math, name in units():
+    for source, math, family, name in units():
         if not only_units or source.stem in only_units:
-            (PTX / name).write_text(compiler.ptx(source, math))
+            (PTX / name).write_text(compiler.ptx(source, math, family))
             print(f"made {name}")
 
 
 def check(tools):
     compiler = Compiler(wheel(*COMPILER, tools))
     stale = []
-    for source, math, name in units():
+    for source, math, family, name in units():
         path = PTX / name
-        if not path.exists() or path.read_text() != compiler.ptx(source, math):
+        if not path.exists() or path.read_text() != compiler.ptx(source, math, family):
             stale.append(name)
-    expected = {name for _, _, name in units()}
+    expected = {name for *_, name in units()}
     stale += sorted(path.name for path in PTX.glob("*.ptx") if path.name not in expected)
     if stale:
         raise Failure(f"stale: {', '.join(stale)}; run `make kernels` and commit what it makes")
@@ -155,6 +166,8 @@ def resources(assembler, path, architecture):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise Failure(f"{path.name} does not assemble for {architecture}:\n{done.stderr}")
+    if SERIALISED in done.stderr + done.stdout:
+        raise Failure(f"{path.name} for {architecture}: matrix products would wait for each other:\n{done.stderr}{done.stdout}")
     found, name = {}, None
     for line in done.stderr.splitlines():
         entry = re.search(r"Compiling entry function '(\w+)'", line)
@@ -176,20 +189,23 @@ def report(tools):
         "# What the kernels take",
         "",
         f"Written by `make kernels` from what `ptxas` of {ASSEMBLER[0]} says of the PTX in this folder: registers of a thread for each architecture, bytes of",
-        "spills (stores and loads, the most of all architectures), bytes of static shared memory. Dynamic shared memory is in `src/engine/cuda`.",
+        "spills (stores and loads, the most of all architectures), bytes of static shared memory. Dynamic shared memory is in `src/engine/cuda`. A dash: the file is",
+        "not for this architecture. In files for sm_90a, `ptxas` serialises no matrix products: `make kernels` fails where it would.",
         "",
-        "| file | kernel | " + " | ".join(ASSEMBLED) + " | spills | shared |",
-        "| --- | --- |" + " ---: |" * (len(ASSEMBLED) + 2),
+        "| file | kernel | " + " | ".join(COLUMNS) + " | spills | shared |",
+        "| --- | --- |" + " ---: |" * (len(COLUMNS) + 2),
     ]
-    for _, _, name in units():
-        by_architecture = [resources(assembler, PTX / name, architecture) for architecture in ASSEMBLED]
-        for kernel in sorted(by_architecture[0]):
-            all_of = [found[kernel] for found in by_architecture]
-            cells = [name, f"`{kernel}`", *(str(one["registers"]) for one in all_of)]
+    head = len(lines)
+    for _, _, family, name in units():
+        by_architecture = {one: resources(assembler, PTX / name, one) for one in FAMILIES[family][2]}
+        for kernel in sorted(next(iter(by_architecture.values()))):
+            registers = {one: str(found[kernel]["registers"]) for one, found in by_architecture.items()}
+            all_of = [found[kernel] for found in by_architecture.values()]
+            cells = [name, f"`{kernel}`", *(registers.get(one, "–") for one in COLUMNS)]
             cells += [str(max(one.get("spills", 0) for one in all_of)), str(max(one["shared"] for one in all_of))]
             lines.append("| " + " | ".join(cells) + " |")
     (PTX / "README.md").write_text("\n".join(lines) + "\n")
-    print(f"wrote the resources of {len(lines) - 7} kernels")
+    print(f"wrote the resources of {len(lines) - head} kernels")
 
 
 def main():

@@ -5,6 +5,8 @@
 // 32 bytes are 16 channels of 16 bits or 8 of 32, and both are what one matrix instruction takes, so that all formats are moved in the same way, byte for byte.
 //
 // The gradient with respect to the input is the same computation with the weights packed in reverse.
+//
+// With HOPPER this is the second family of these kernels, `convolution_hopper_n*` and `pack_weights_hopper`, for GPUs of compute capability 9.0 alone.
 #include "convolution_sums.cuh"
 
 // ---- The last stage of 8 channels of a pixel
@@ -73,14 +75,17 @@ __device__ __forceinline__ void convolve(const Convolution& p) {
     int stage = 0;
     for (int chunk = 0; chunk < chunks; ++chunk) {
         copies_wait();
+        sums.wait();
         // Everybody's copies of this chunk have arrived, and nobody reads the stage before any more: a later chunk goes there.
         __syncthreads();
+        if (Sums<N, K>::asynchronous) sums.add(shared + stage * S::stage_bytes);
         const int later = chunk + STAGES - 1, before = stage ? stage - 1 : STAGES - 1;
         if (later < chunks) loader.load(stages + before * S::stage_bytes, blockIdx.y * chunks + later);
         copies_end_group();
-        sums.add(shared + stage * S::stage_bytes);
+        if (!Sums<N, K>::asynchronous) sums.add(shared + stage * S::stage_bytes);
         stage = stage + 1 == STAGES ? 0 : stage + 1;
     }
+    sums.wait_for_sums();
     __syncthreads();
     store(p, sums, shared);
 }
@@ -94,14 +99,23 @@ __device__ __forceinline__ void convolve_either(const Convolution& p) {
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) convolution_n16(const __grid_constant__ Convolution p) { convolve_either<16>(p); }
-extern "C" __global__ void __launch_bounds__(THREADS, 2) convolution_n32(const __grid_constant__ Convolution p) { convolve_either<32>(p); }
-extern "C" __global__ void __launch_bounds__(THREADS, 2) convolution_n48(const __grid_constant__ Convolution p) { convolve_either<48>(p); }
-extern "C" __global__ void __launch_bounds__(THREADS, 2) convolution_n64(const __grid_constant__ Convolution p) { convolve_either<64>(p); }
+#if defined(HOPPER)
+#define CONVOLUTION(n) convolution_hopper_n##n
+#define PACK_WEIGHTS pack_weights_hopper
+#else
+#define CONVOLUTION(n) convolution_n##n
+#define PACK_WEIGHTS pack_weights
+#endif
 
-// ---- Weights, in the order in which stages want them: [block][chunk][tap][output channel][32 bytes]. One thread for each value.
+extern "C" __global__ void __launch_bounds__(THREADS, 2) CONVOLUTION(16)(const __grid_constant__ Convolution p) { convolve_either<16>(p); }
+extern "C" __global__ void __launch_bounds__(THREADS, 2) CONVOLUTION(32)(const __grid_constant__ Convolution p) { convolve_either<32>(p); }
+extern "C" __global__ void __launch_bounds__(THREADS, 2) CONVOLUTION(48)(const __grid_constant__ Convolution p) { convolve_either<48>(p); }
+extern "C" __global__ void __launch_bounds__(THREADS, 2) CONVOLUTION(64)(const __grid_constant__ Convolution p) { convolve_either<64>(p); }
 
-extern "C" __global__ void __launch_bounds__(THREADS) pack_weights(const __grid_constant__ Pack p) {
+// ---- Weights, in the order in which stages want them: [block][chunk][tap], and of each tap [output channel][32 bytes] or, for Hopper,
+// [half][output channel][16 bytes]. One thread for each value.
+
+extern "C" __global__ void __launch_bounds__(THREADS) PACK_WEIGHTS(const __grid_constant__ Pack p) {
     const u32 index = blockIdx.x * THREADS + threadIdx.x;
     const u32 taps = p.kernel * p.kernel, padded = p.blocks * p.block;
     if (index < padded) ((float*)p.packed_bias)[index] = p.bias && index < (u32)p.out_channels ? ((const float*)p.bias)[index] : 0.f;
@@ -140,9 +154,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) pack_weights(const __grid_
 #endif
     const int half = within / (CHUNK / 2);
     const u64 row = (u64)(index - within) * sizeof(Value);
-    Value* to = (Value*)(p.packed + row + swizzled(half, column)) + within % (CHUNK / 2);
+    Value* to = (Value*)(p.packed + weight_at(row, half, column, p.block)) + within % (CHUNK / 2);
     from_float(to, value);
 }
+
+#if !defined(HOPPER)
 
 // ---- Any convolution. One thread for each value that is written: threads are channels in x and pixels in y.
 
@@ -196,3 +212,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) convolution_direct(const _
         from_float((Value*)p.target + at, value);
     }
 }
+
+#endif

@@ -1,4 +1,7 @@
 // What a block of threads has in shared memory at a time, and the copies that bring it there.
+//
+// A chunk of a pixel, and of an output channel's weights for a tap, has 32 bytes: two halves of 16. Where they lie depends on who reads them. Kernels for every GPU read both
+// halves of a pixel at once and have them side by side, swizzled. Those for Hopper alone (HOPPER) want the same half of all pixels together, and of all output channels of a tap.
 #pragma once
 #include "values.cuh"
 
@@ -11,8 +14,15 @@
 #define STAGES 3
 #define ROW_BYTES (PITCH * PIXEL_BYTES)
 
+#if defined(HOPPER)
+// Where a half of the weights of output channel `column` of a tap lies; `row` is where both would lie side by side, `block` the number of output channels.
+__device__ __forceinline__ u64 weight_at(u64 row, int half, int column, int block) { return row - column * PIXEL_BYTES + (half * block + column) * 16; }
+#else
 // A pixel's two halves of 16 bytes change places in every other group of four: then 8 neighbours' halves lie in different banks, wherever the first one is.
 __device__ __forceinline__ int swizzled(int half, int index) { return (half ^ (index >> 2 & 1)) << 4; }
+
+__device__ __forceinline__ u64 weight_at(u64 row, int half, int column, int) { return row + swizzled(half, column); }
+#endif
 
 // ---- Copies into shared memory
 
@@ -24,13 +34,29 @@ __device__ __forceinline__ void copy16(u32 to, const void* from, int bytes) {
 __device__ __forceinline__ void copies_end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 // Waits until at most one group of copies is under way.
-__device__ __forceinline__ void copies_wait() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
+__device__ __forceinline__ void copies_wait() {
+    asm volatile("cp.async.wait_group 1;" ::: "memory");
+#if defined(HOPPER)
+    // These copies belong to the generic proxy and `wgmma` reads through the asynchronous one: who has written has to fence before the barrier after which others read.
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
 
 // What a block computes and how its shared memory is laid out.
 template <int N, int K>
 struct Shape {
     static constexpr int side = TILE + K - 1;
+#if defined(HOPPER)
+    static constexpr int row_bytes = PITCH * 16;
+    // 64 more than a multiple of 128: then what 8 threads copy, which are both halves of four pixels, lies in different banks.
+    static constexpr int half_bytes = side * row_bytes | 64;
+    static constexpr int weights_at = 2 * half_bytes;
+    __device__ __forceinline__ static u32 pixel_at(u32 stage, int half, int row, int column) { return stage + half * half_bytes + row * row_bytes + column * 16; }
+#else
+    static constexpr int row_bytes = ROW_BYTES;
     static constexpr int weights_at = side * ROW_BYTES;
+    __device__ __forceinline__ static u32 pixel_at(u32 stage, int half, int row, int column) { return stage + row * ROW_BYTES + column * PIXEL_BYTES + swizzled(half, column); }
+#endif
     static constexpr int weight_bytes = K * K * N * PIXEL_BYTES;
     static constexpr int stage_bytes = weights_at + weight_bytes;
     // Each thread copies one half of one column, in rows that are this far apart.
@@ -94,14 +120,14 @@ struct Loader {
         const Source& from = p.sources[source];
         const int bytes_left = (from.channels - channel) * (int)sizeof(Value) - half * 16, pixel_bytes = from.pixel * (int)sizeof(Value);
         const u8* values = (const u8*)from.address + channel * (int)sizeof(Value);
-        const u32 to = stage + row(number) * ROW_BYTES + column(number) * PIXEL_BYTES + swizzled(half, column(number));
+        const u32 to = S::pixel_at(stage, half, row(number), column(number));
 #pragma unroll
         for (int i = 0; i * S::copied_rows < S::side; ++i) {
             const bool in_stage = row(number) < S::copied_rows && row(number) + i * S::copied_rows < S::side;
             // The source may end within these 16 bytes; what lies behind is not its own.
             const int bytes = valid >> i & 1 ? min(max(bytes_left, 0), 16) : 0;
             const u8* at = bytes ? values + (u64)(u32)(pixel + i * S::copied_rows * p.width) * pixel_bytes + half * 16 : values;
-            if (in_stage) copy16(to + i * (S::copied_rows * ROW_BYTES), at, bytes);
+            if (in_stage) copy16(to + i * (S::copied_rows * S::row_bytes), at, bytes);
         }
         const u32 to_weights = stage + S::weights_at + number * 16;
         const u8* weights = (const u8*)p.weights + (u64)chunk * S::weight_bytes + number * 16;

@@ -1,14 +1,19 @@
-// The sums of a block of threads: what each thread has, how a stage is added to it, and how it is laid out for those who store it. Both kinds have the same functions.
+// The sums of a block of threads: what each thread has, how a stage is added to it, and how it is laid out for those who store it. All kinds have the same functions.
 #pragma once
 #include "convolution_stages.cuh"
 
-#if defined(MATH_F32)
+#if defined(HOPPER)
+
+#include "convolution_sums_hopper.cuh"
+
+#elif defined(MATH_F32)
 
 // ---- Sums by plain multiplication: a thread has 8 neighbouring pixels of a row and every eighth channel
 
 template <int N, int K>
 struct Sums {
     typedef Shape<N, K> S;
+    static constexpr bool asynchronous = false;
     static constexpr int count = N / 8;
 
     float sums[8][count];
@@ -56,6 +61,10 @@ struct Sums {
             }
         }
     }
+
+    // A stage is added when `add` returns.
+    __device__ __forceinline__ void wait() const {}
+    __device__ __forceinline__ void wait_for_sums() const {}
 
     static constexpr int pixels = 32;
     static constexpr int channels = N;
@@ -112,6 +121,7 @@ __device__ __forceinline__ void multiply_add(float sums[4], const u32 a[4], cons
 template <int N, int K>
 struct Sums {
     typedef Shape<N, K> S;
+    static constexpr bool asynchronous = false;
     static constexpr int tiles = S::channels / 8;
 
     float sums[S::rows][tiles][4];
@@ -167,6 +177,10 @@ struct Sums {
             }
         }
     }
+
+    // A stage is added when `add` returns.
+    __device__ __forceinline__ void wait() const {}
+    __device__ __forceinline__ void wait_for_sums() const {}
 
     static constexpr int pixels = S::rows * TILE;
     static constexpr int channels = S::channels;

@@ -16,17 +16,64 @@ const ROW_BYTES: u32 = 18 * PIXEL_BYTES;
 const PIXEL_BYTES: u32 = 32;
 /// What 16-byte copies and vectors of 8 channels need.
 const ALIGNMENT_BYTES: u64 = 16;
-/// Output channels that a block of threads can compute, and the kernels for it.
-const BLOCKS: [(i32, &str); 4] =
-    [(64, "convolution_n64"), (48, "convolution_n48"), (32, "convolution_n32"), (16, "convolution_n16")];
+/// Bytes from one row of pixels to the next in one half of a stage of [`Family::Hopper`].
+const HALF_ROW_BYTES: u32 = ROW_BYTES / 2;
+/// Output channels that a block of threads can compute, and the kernels of both families for it.
+const BLOCKS: [(i32, [&str; 2]); 4] = [
+    (64, ["convolution_n64", "convolution_hopper_n64"]),
+    (48, ["convolution_n48", "convolution_hopper_n48"]),
+    (32, ["convolution_n32", "convolution_hopper_n32"]),
+    (16, ["convolution_n16", "convolution_hopper_n16"]),
+];
+
+/// The fast kernels come in two families. Both compute the same sums, each from weights that its own kernel has packed; packed weights take the same room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Kernels for every GPU since Ampere.
+    #[default]
+    Ampere,
+    /// Kernels for Hopper only, compute capability 9.0, in f16 and bf16.
+    Hopper,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ampere, Self::Hopper];
+
+    /// Whether a device of a compute capability (major and minor number) runs the kernels. Code for Hopper's own instructions runs on nothing older and nothing newer.
+    pub fn runs_on(self, compute_capability: (u32, u32)) -> bool {
+        match self {
+            Self::Ampere => compute_capability >= (8, 0),
+            Self::Hopper => compute_capability == (9, 0),
+        }
+    }
+
+    /// The family whose kernels compute in this way: there is one for f32 and TF32.
+    fn with(self, math: Math) -> Self {
+        match math {
+            Math::F32 | Math::Tf32 => Self::Ampere,
+            Math::F16 | Math::Bf16 => self,
+        }
+    }
+}
+
+/// Family and output channels of a block, by the name of a fast kernel.
+pub fn named(kernel: &str) -> Option<(Family, i32)> {
+    BLOCKS.iter().find_map(|&(block, kernels)| {
+        let place = kernels.iter().position(|&name| name == kernel)?;
+        Some((*Family::ALL.get(place)?, block))
+    })
+}
 
 /// The module with convolutions for a kind of mathematics.
-fn module(math: Math) -> &'static str {
-    match math {
-        Math::F32 => "convolution.f32",
-        Math::Tf32 => "convolution.tf32",
-        Math::F16 => "convolution.f16",
-        Math::Bf16 => "convolution.bf16",
+fn module(family: Family, math: Math) -> &'static str {
+    match (family, math) {
+        (_, Math::F32) => "convolution.f32",
+        (_, Math::Tf32) => "convolution.tf32",
+        (Family::Ampere, Math::F16) => "convolution.f16",
+        (Family::Ampere, Math::Bf16) => "convolution.bf16",
+        (Family::Hopper, Math::F16) => "convolution.f16.hopper",
+        (Family::Hopper, Math::Bf16) => "convolution.bf16.hopper",
     }
 }
 
@@ -98,6 +145,11 @@ pub fn fits(math: Math, p: &Convolution) -> bool {
         && pixels(p) <= i32::MAX as u64
 }
 
+/// Whether the fast kernels for Hopper can compute this: what [`fits`], in f16 or bf16. Matrix instructions that read shared memory themselves would cut off what TF32 rounds.
+pub fn fits_hopper(math: Math, p: &Convolution) -> bool {
+    Family::Hopper.with(math) == Family::Hopper && fits(math, p)
+}
+
 /// Pixels of all images. Kernels number them with 31 bits.
 fn pixels(p: &Convolution) -> u64 {
     u64::from(p.images.unsigned_abs())
@@ -105,29 +157,37 @@ fn pixels(p: &Convolution) -> u64 {
         * u64::from(p.width.unsigned_abs())
 }
 
-/// The fast kernel, for weights that are packed for [`block`] channels. Only where [`fits`].
-pub fn packed(math: Math, p: &Convolution) -> Launch {
+/// The fast kernel, for weights that are packed for [`block`] channels by [`pack`] of the same family. Only where [`fits`]. In f32 and TF32 it is [`Family::Ampere`]'s, whichever
+/// family is asked for.
+pub fn packed(family: Family, math: Math, p: &Convolution) -> Launch {
+    let family = family.with(math);
     let block = block(p.out_channels);
-    let kernel = BLOCKS.iter().find(|(one, _)| *one == block).unwrap_or(&BLOCKS[0]).1;
+    let [ampere, hopper] = BLOCKS.iter().find(|(one, _)| *one == block).unwrap_or(&BLOCKS[0]).1;
     let side = |extent: i32| u64::from(extent.unsigned_abs()).div_ceil(TILE);
     let tiles = u64::from(p.images.unsigned_abs()) * side(p.height) * side(p.width);
     Launch {
-        module: module(math),
-        kernel,
+        module: module(family, math),
+        kernel: if family == Family::Hopper { hopper } else { ampere },
         grid: [tiles as u32, blocks(p.out_channels, block).unsigned_abs(), 1],
         block: [THREADS, 1, 1],
-        shared_bytes: shared_bytes(math, block.unsigned_abs(), p.kernel.unsigned_abs()),
+        shared_bytes: shared_bytes(family, math, block.unsigned_abs(), p.kernel.unsigned_abs()),
     }
 }
 
 /// Dynamic shared memory: stages, and after them the sums, which go to the lanes that store them.
-fn shared_bytes(math: Math, block: u32, kernel: u32) -> u32 {
-    let stage = (TILE as u32 + kernel - 1) * ROW_BYTES + kernel * kernel * block * PIXEL_BYTES;
+fn shared_bytes(family: Family, math: Math, block: u32, kernel: u32) -> u32 {
+    let rows = TILE as u32 + kernel - 1;
+    let pixels = match family {
+        Family::Ampere => rows * ROW_BYTES,
+        // Halves begin in different banks: 64 bytes more than a multiple of 128 apart.
+        Family::Hopper => 2 * ((rows * HALF_ROW_BYTES) | 64),
+    };
+    let stage = pixels + kernel * kernel * block * PIXEL_BYTES;
     // Warps, pixels of a warp, and floats from one pixel to the next: as `Sums` of the kernels has them.
-    let (pixels, pitch) = match (math, block) {
-        (Math::F32, _) => (32, block + 8),
-        (_, 16) => (32, 24),
-        (_, 48) => (64, 24),
+    let (pixels, pitch) = match (family, math, block) {
+        (Family::Hopper, ..) | (_, Math::F32, _) => (32, block + 8),
+        (.., 16) => (32, 24),
+        (.., 48) => (64, 24),
         _ => (64, block / 2 + 8),
     };
     (STAGES * stage).max(THREADS / 32 * pixels * pitch * 4)
@@ -141,7 +201,7 @@ pub fn direct(math: Math, p: &Convolution) -> Launch {
     let across = written.next_power_of_two().min(32);
     let down = THREADS / across;
     Launch {
-        module: module(math),
+        module: module(Family::Ampere, math),
         kernel: "convolution_direct",
         grid: [pixels(p).div_ceil(u64::from(down)) as u32, written.div_ceil(across), 1],
         block: [across, down, 1],
@@ -149,16 +209,18 @@ pub fn direct(math: Math, p: &Convolution) -> Launch {
     }
 }
 
-/// The packing of weights.
-pub fn pack(math: Math, p: &Pack) -> Launch {
+/// The packing of weights for the fast kernels of a family; in f32 and TF32 for those of [`Family::Ampere`].
+pub fn pack(family: Family, math: Math, p: &Pack) -> Launch {
+    let family = family.with(math);
+    let kernel = if family == Family::Hopper { "pack_weights_hopper" } else { "pack_weights" };
     let sources = p.source_channels.iter().take(p.source_count.unsigned_abs() as usize).copied();
     let values = packed_bytes(math, sources, p.out_channels, p.kernel) / math.format().bytes() as u64;
     let values = values.max(packed_bias_bytes(p.out_channels) / 4);
     let grid = [values.div_ceil(u64::from(THREADS)) as u32, 1, 1];
-    Launch { module: module(math), kernel: "pack_weights", grid, block: [THREADS, 1, 1], shared_bytes: 0 }
+    Launch { module: module(family, math), kernel, grid, block: [THREADS, 1, 1], shared_bytes: 0 }
 }
 
-/// Bytes of packed weights: every block of output channels has every chunk of every source.
+/// Bytes of packed weights, of either family: every block of output channels has every chunk of every source.
 pub fn packed_bytes(
     math: Math,
     source_channels: impl IntoIterator<Item = i32>,
@@ -188,14 +250,56 @@ mod tests {
 
     #[test]
     fn two_blocks_of_threads_fit_an_h100_and_one_fits_every_later_gpu_than_ampere() {
-        for math in [Math::F32, Math::Tf32, Math::F16, Math::Bf16] {
+        for (family, math) in Family::ALL.into_iter().flat_map(|family| Math::ALL.map(|math| (family, math)))
+        {
             for (block, _) in BLOCKS {
                 for kernel in [1, 3] {
-                    let bytes = shared_bytes(math, block.unsigned_abs(), kernel);
-                    assert!(bytes <= 99 << 10, "{math:?} {block} {kernel}: {bytes}");
+                    let bytes = shared_bytes(family, math, block.unsigned_abs(), kernel);
+                    assert!(bytes <= 99 << 10, "{family:?} {math:?} {block} {kernel}: {bytes}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn families_have_kernels_of_their_own_where_both_compute() {
+        let p = Convolution {
+            out_channels: 50,
+            kernel: 3,
+            images: 1,
+            height: 4,
+            width: 5,
+            ..Convolution::default()
+        };
+        let told = Pack { out_channels: 50, kernel: 3, source_count: 1, ..Pack::default() };
+        for math in Math::ALL {
+            let launches = Family::ALL.map(|family| (packed(family, math, &p), pack(family, math, &told)));
+            assert_eq!(named(launches[0].0.kernel), Some((Family::Ampere, 64)));
+            if matches!(math, Math::F16 | Math::Bf16) {
+                assert_eq!(named(launches[1].0.kernel), Some((Family::Hopper, 64)));
+                assert_eq!(launches[1].0.module, format!("convolution.{}.hopper", math.name()));
+                assert_eq!(
+                    (launches[1].1.module, launches[1].1.kernel),
+                    (launches[1].0.module, "pack_weights_hopper")
+                );
+                assert_eq!(
+                    (launches[1].0.grid, launches[1].1.grid),
+                    (launches[0].0.grid, launches[0].1.grid)
+                );
+            } else {
+                assert_eq!(launches[0], launches[1]);
+            }
+        }
+        assert_eq!(named("convolution_direct"), None);
+        let capabilities = [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0), (12, 0)];
+        assert_eq!(
+            capabilities.map(|one| Family::Ampere.runs_on(one)),
+            [false, true, true, true, true, true]
+        );
+        assert_eq!(
+            capabilities.map(|one| Family::Hopper.runs_on(one)),
+            [false, false, false, true, false, false]
+        );
     }
 
     #[test]
@@ -224,6 +328,7 @@ mod tests {
         p.parts[0].channels = 50;
         p.parts[0].written = 56;
         assert!(fits(Math::F16, &p));
+        assert_eq!(Math::ALL.map(|math| fits_hopper(math, &p)), [false, false, true, true]);
         let spoilt: [fn(&mut Convolution); 9] = [
             |p| p.stride = 2,
             |p| p.groups = 5,
@@ -238,7 +343,7 @@ mod tests {
         for (number, spoil) in spoilt.iter().enumerate() {
             let mut p = p;
             spoil(&mut p);
-            assert!(!fits(Math::F16, &p), "{number}");
+            assert!(!fits(Math::F16, &p) && !fits_hopper(Math::F16, &p), "{number}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::told::AnyParams;
 use crate::gpu::cudnn;
+use convolution::Family;
 
 pub mod convolution;
 pub mod elementwise;
@@ -77,4 +78,11 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Dynamic shared memory of a block. Above 48 KiB the kernel's attribute has to be raised first.
     pub shared_bytes: u32,
+}
+
+impl Launch {
+    /// For which GPUs the kernel is, which its module's name says.
+    pub fn family(&self) -> Family {
+        if self.module.ends_with(".hopper") { Family::Hopper } else { Family::Ampere }
+    }
 }

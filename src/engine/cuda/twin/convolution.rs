@@ -2,15 +2,17 @@
 
 use super::part::finished;
 use super::round::{factor, tf32};
-use crate::engine::cuda::launch::convolution::{chunk, chunks};
+use crate::engine::cuda::launch::convolution::{Family, chunk, chunks};
 use crate::engine::cuda::params::{Convolution, Pack, Part, Source};
 use crate::engine::cuda::{Format, HostMemory, Math, Outside};
 
 /// Bytes of an output channel's weights for one tap of a chunk.
 const ROW_BYTES: u64 = 32;
 
-/// Where packed weights are: `[block][chunk][tap][output channel][32 bytes]`, the two halves of the 32 bytes exchanged in every other group of four output channels.
+/// Where packed weights are: `[block][chunk][tap]`, and of each tap `[output channel][32 bytes]`, the two halves of the 32 bytes exchanged in every other group of four output
+/// channels. For Hopper it is `[half][output channel][16 bytes]` of each tap.
 struct Packed {
+    family: Family,
     math: Math,
     chunks: u64,
     taps: u64,
@@ -21,22 +23,31 @@ impl Packed {
     /// Bytes from the beginning to a weight, for channel `within` of a chunk.
     fn offset(&self, output: u64, chunk_number: u64, tap: u64, within: u64) -> u64 {
         let (block, column) = (output / self.block, output % self.block);
-        let row = ((block * self.chunks + chunk_number) * self.taps + tap) * self.block + column;
         let half_channels = chunk(self.math) as u64 / 2;
-        let half = (within / half_channels) ^ (column / 4 % 2);
-        row * ROW_BYTES + half * (ROW_BYTES / 2) + within % half_channels * self.math.format().bytes() as u64
+        let (half, within) = (within / half_channels, within % half_channels);
+        let halves = match self.family {
+            Family::Ampere => column * 2 + (half ^ (column / 4 % 2)),
+            Family::Hopper => half * self.block + column,
+        };
+        let tap = (block * self.chunks + chunk_number) * self.taps + tap;
+        tap * self.block * ROW_BYTES + halves * (ROW_BYTES / 2) + within * self.math.format().bytes() as u64
     }
 }
 
-/// Kernel `pack_weights`.
+/// Kernels `pack_weights` and `pack_weights_hopper`.
 ///
 /// # Errors
 /// [`Outside`]
-pub fn pack(memory: &mut HostMemory, math: Math, p: &Pack) -> Result<(), Outside> {
+pub fn pack(memory: &mut HostMemory, math: Math, p: &Pack, family: Family) -> Result<(), Outside> {
     let taps = (p.kernel * p.kernel) as u64;
     let sources: Vec<i32> = p.source_channels.iter().take(p.source_count as usize).copied().collect();
-    let layout =
-        Packed { math, chunks: chunks(math, sources.iter().copied()) as u64, taps, block: p.block as u64 };
+    let layout = Packed {
+        family,
+        math,
+        chunks: chunks(math, sources.iter().copied()) as u64,
+        taps,
+        block: p.block as u64,
+    };
     for output in 0..(p.blocks * p.block) as u64 {
         let real = output < p.out_channels as u64;
         let bias = if real && p.bias != 0 { memory.value(Format::F32, p.bias, output)? } else { 0.0 };
@@ -67,14 +78,21 @@ pub fn pack(memory: &mut HostMemory, math: Math, p: &Pack) -> Result<(), Outside
     Ok(())
 }
 
-/// Kernels `convolution_n…`, of which `block` is the number: weights are packed, and what is read is as large as what is written.
+/// Kernels `convolution_n…` and `convolution_hopper_n…`, of which `block` is the number: weights are packed for the family, and what is read is as large as what is written.
 ///
 /// # Errors
 /// [`Outside`]
-pub fn packed(memory: &mut HostMemory, math: Math, p: &Convolution, block: i32) -> Result<(), Outside> {
+pub fn packed(
+    memory: &mut HostMemory,
+    math: Math,
+    p: &Convolution,
+    family: Family,
+    block: i32,
+) -> Result<(), Outside> {
     let sources = || p.sources.iter().take(p.source_count as usize);
     let taps = p.kernel * p.kernel;
     let layout = Packed {
+        family,
         math,
         chunks: chunks(math, sources().map(|source| source.channels)) as u64,
         taps: taps as u64,
