@@ -9,35 +9,36 @@ use crate::nvml::{FIRST, FakeNvml};
 use crate::place::{Place, Ran, TINY};
 
 /// A folder to work in, beside a machine with a GPU.
-struct Machine {
-    place: Place,
-    driver: Fake,
+pub(crate) struct Machine {
+    pub(crate) place: Place,
+    pub(crate) driver: Fake,
 }
 
 impl Machine {
-    fn new(place: Place) -> Self {
+    pub(crate) fn new(place: Place) -> Self {
         Self { place, driver: Fake::build(&[]) }
     }
 
-    fn command(&self, line: &str, behaviour: &str) -> Command {
+    pub(crate) fn command(&self, line: &str, behaviour: &str) -> Command {
         let mut command = self.place.command(line.split_whitespace());
         command.env("LD_LIBRARY_PATH", self.driver.folder()).env("FAKE_CUDA", behaviour);
         command.env("FAKE_CUDA_FAULTS", self.faults()).env_remove("CUDA_VISIBLE_DEVICES");
         // No NVML unless a test brings one.
         command.env("ESR_NVML_LIBRARY", self.place.path("no-nvml.so"));
+        command.env("XDG_CACHE_HOME", self.place.path("cache")).env_remove("FAKE_CUDNN");
         command
     }
 
-    fn faults(&self) -> std::path::PathBuf {
+    pub(crate) fn faults(&self) -> std::path::PathBuf {
         self.place.path("faults.txt")
     }
 
-    fn esr_told(&self, line: &str, behaviour: &str) -> Ran {
+    pub(crate) fn esr_told(&self, line: &str, behaviour: &str) -> Ran {
         Ran::from(self.command(line, behaviour).output().unwrap())
     }
 
     /// Runs a line; kernels must not have done anything that a GPU might let pass.
-    fn esr(&self, line: &str) -> Ran {
+    pub(crate) fn esr(&self, line: &str) -> Ran {
         let ran = self.esr_told(line, "");
         let faults = std::fs::read_to_string(self.faults()).unwrap_or_default();
         assert_eq!(faults, "", "{line}");
@@ -98,7 +99,7 @@ fn a_gpu_that_computes_something_else_is_found() {
     assert!(ran.stdout.contains("WRONG"), "{ran:?}");
 }
 
-fn pairs() -> Place {
+pub(crate) fn pairs() -> Place {
     let place = Place::new();
     place.pair("set", "a", 56, 48);
     place.pair("set", "b", 40, 44);
@@ -118,7 +119,7 @@ fn images_score_as_on_the_cpu() {
     }
 }
 
-const TRAIN: &str = "train --settings tiny.toml --run run --device cuda:0";
+pub(crate) const TRAIN: &str = "train --settings tiny.toml --run run --device cuda:0";
 
 #[test]
 fn training_ends_with_the_same_bits_every_time_and_after_every_stop() {

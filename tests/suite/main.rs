@@ -17,6 +17,7 @@ mod fetch_faults;
 mod gpu;
 mod help;
 mod inspect;
+mod kernels;
 #[path = "../../src/gpu/driver/fake.rs"]
 #[expect(
     dead_code,

@@ -4,6 +4,8 @@ mod api;
 mod convolution;
 mod find;
 mod library;
+#[cfg(test)]
+mod tests;
 
 pub use convolution::{Addresses, Arithmetic, Convolution, Pass, Shape, Tensor};
 pub use find::{Environment, LIBRARY, Version, in_given, in_usual_places, version_of};

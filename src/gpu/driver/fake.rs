@@ -1,4 +1,4 @@
-//! For tests: a made-up driver, and processes that load it. A process loads a driver only once, so each case is a process: this test program itself, told
+//! For tests: a made-up driver, a made-up cuDNN beside it, and processes that load it. A process loads a driver only once, so each case is a process: this test program itself, told
 //! to run one test, which does nothing else unless [`TASK`] is set.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -27,6 +27,22 @@ pub(crate) fn answer(answer: &serde_json::Value) {
     println!("\n{MARK}{answer}");
 }
 
+/// A made-up library.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Library {
+    /// Its folder among the fixtures, and what else it is made of.
+    sources: &'static [&'static str],
+    /// The crate's name, which files that are kept bear too.
+    name: &'static str,
+    /// What the loader knows it by.
+    soname: &'static str,
+}
+
+pub(crate) const DRIVER: Library =
+    Library { sources: &["cuda"], name: "fake_libcuda", soname: "libcuda.so.1" };
+const CUDNN: Library =
+    Library { sources: &["cudnn", "cuda/ptx/float.rs"], name: "fake_libcudnn", soname: "libcudnn.so.9" };
+
 /// A folder with the made-up driver under both of its names.
 pub(crate) struct Fake {
     folder: tempfile::TempDir,
@@ -36,7 +52,7 @@ impl Fake {
     /// Compiles it.
     pub(crate) fn build(flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        compile(&folder.path().join("libcuda.so.1"), flags);
+        compile(DRIVER, &folder.path().join(DRIVER.soname), flags);
         // The bindings try this name first, and would find the real driver of a machine that has one.
         std::os::unix::fs::symlink("libcuda.so.1", folder.path().join("libcuda.so")).unwrap();
         Self { folder }
@@ -46,60 +62,72 @@ impl Fake {
         self.folder.path()
     }
 
+    /// Puts a made-up cuDNN into a folder of its own below the driver's, and returns that.
+    pub(crate) fn with_cudnn(&self, flags: &[&str]) -> PathBuf {
+        let folder = self.folder().join("cudnn");
+        std::fs::create_dir_all(&folder).unwrap();
+        compile(CUDNN, &folder.join(CUDNN.soname), flags);
+        // The real one consists of several files, of which the program makes sure first.
+        for part in ["graph", "ops", "cnn"] {
+            let part = folder.join(format!("libcudnn_{part}.so.9"));
+            std::os::unix::fs::symlink(CUDNN.soname, part).unwrap();
+        }
+        folder
+    }
+
     /// What the child says when the driver is told to behave like this (see the fixture).
     pub(crate) fn ask(&self, child: &str, task: &str, behaviour: &str) -> serde_json::Value {
         ask(Some(self.folder()), child, task, &[("FAKE_CUDA", behaviour)])
     }
 }
 
-/// The fixture's folder.
-fn sources() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cuda")
+/// Where the sources of made-up libraries lie.
+pub(crate) fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-/// A number that changes with every byte of the fixture's sources.
-fn fingerprint(folder: &Path, hasher: &mut DefaultHasher) {
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            fingerprint(&path, hasher);
-        } else {
-            path.hash(hasher);
-            std::fs::read(&path).unwrap().hash(hasher);
-        }
+/// A number that changes with every byte of a file, or of all files of a folder.
+fn fingerprint(path: &Path, hasher: &mut DefaultHasher) {
+    if path.is_dir() {
+        let mut entries: Vec<PathBuf> =
+            std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        entries.sort();
+        entries.iter().for_each(|entry| fingerprint(entry, hasher));
+    } else {
+        path.hash(hasher);
+        std::fs::read(path).unwrap().hash(hasher);
     }
 }
 
 /// Makes the library at a path. It is compiled once for each state of its sources, as that takes a while, and kept beside the test program.
-pub(crate) fn compile(library: &Path, flags: &[&str]) {
+pub(crate) fn compile(what: Library, library: &Path, flags: &[&str]) {
     let mut hasher = DefaultHasher::new();
-    fingerprint(&sources(), &mut hasher);
+    what.sources.iter().for_each(|source| fingerprint(&fixtures().join(source), &mut hasher));
     flags.hash(&mut hasher);
     let program = std::env::current_exe().unwrap();
-    let kept = program.with_file_name(format!("fake-cuda-{:016x}.so", hasher.finish()));
+    let kept = program.with_file_name(format!("{}-{:016x}.so", what.name, hasher.finish()));
     // Other test processes want the same library; one makes it, and a file that is there is complete.
     let lock = std::fs::File::create(kept.with_extension("lock")).unwrap();
     lock.lock().unwrap();
     if !kept.exists() {
         let unfinished = kept.with_extension("part");
-        compile_now(&unfinished, flags);
+        compile_now(what, &unfinished, flags);
         std::fs::rename(&unfinished, &kept).unwrap();
     }
     std::fs::copy(&kept, library).unwrap();
 }
 
-fn compile_now(library: &Path, flags: &[&str]) {
+fn compile_now(what: Library, library: &Path, flags: &[&str]) {
+    let soname = format!("link-arg=-Wl,-soname,{}", what.soname);
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc)
-        .args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "fake_libcuda"])
+        .args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", what.name])
         // It runs kernels: without optimisation and this processor's instructions that is too slow.
         .args(["-C", "panic=abort", "-C", "opt-level=3", "-C", "target-cpu=native"])
-        .args(["-C", "link-arg=-Wl,-soname,libcuda.so.1", "-A", "warnings"])
+        .args(["-C", &soname, "-A", "warnings"])
         .args(flags)
         .arg("-o")
-        .args([library, &sources().join("lib.rs")])
+        .args([library, &fixtures().join(what.sources[0]).join("lib.rs")])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

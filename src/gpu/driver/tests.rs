@@ -246,7 +246,7 @@ fn a_stub_beside_the_driver_is_named() {
     let driver = Fake::build(&[]);
     let stub = driver.folder().join("libcuda.so");
     std::fs::remove_file(&stub).unwrap();
-    fake::compile(&stub, &["-C", "link-arg=-Wl,-soname,libstub.so"]);
+    fake::compile(fake::DRIVER, &stub, &["-C", "link-arg=-Wl,-soname,libstub.so"]);
     expect(
         &driver,
         "describe",

@@ -102,3 +102,55 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_kept_for_their_circumstances_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = |cudnn: Option<&str>| Circumstances {
+            device: "a GPU".into(),
+            driver_cuda: "12.4".into(),
+            cudnn: cudnn.map(Into::into),
+            kernels: "0".repeat(64),
+        };
+        let open = |cudnn: Option<&str>| Store::open(&folder.path().join("esr"), here(cudnn));
+        let mut store = open(Some("9.1.0"));
+        store.insert("a", Answer { way: Way::Cudnn(3), ms: 0.5, own_ms: 1.0 });
+        store.insert("b", Answer { way: Way::Hopper, ms: 0.5, own_ms: 1.0 });
+        store.save();
+        let store = open(Some("9.1.0"));
+        assert_eq!(
+            [store.answer("a"), store.answer("b"), store.answer("c")],
+            [Some(Way::Cudnn(3)), Some(Way::Hopper), None]
+        );
+        assert_eq!(open(Some("9.2.0")).answer("a"), None);
+        assert_eq!(open(None).answer("a"), None);
+        // What cannot be read is made anew.
+        std::fs::write(&store.file, "{").unwrap();
+        let mut anew = open(Some("9.1.0"));
+        assert_eq!(anew.answer("a"), None);
+        anew.insert("a", Answer { way: Way::Own, ms: 1.0, own_ms: 1.0 });
+        anew.save();
+        assert_eq!(open(Some("9.1.0")).answer("a"), Some(Way::Own));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_no_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let here = Circumstances {
+            device: String::new(),
+            driver_cuda: String::new(),
+            cudnn: None,
+            kernels: String::new(),
+        };
+        let mut store = Store::open(&file, here);
+        store.insert("a", Answer { way: Way::Own, ms: 1.0, own_ms: 1.0 });
+        store.save();
+        assert_eq!((store.answer("a"), std::fs::read(&file).unwrap().len()), (Some(Way::Own), 0));
+    }
+}

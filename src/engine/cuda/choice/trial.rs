@@ -403,3 +403,28 @@ fn difference(expected: &[f32], found: &[f32]) -> f64 {
     }
     if worst == 0.0 { 0.0 } else { f64::from(worst) / f64::from(largest) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_infinitely_apart() {
+        assert_eq!(difference(&[1.0, -4.0], &[1.0, -4.0]), 0.0);
+        assert_eq!(difference(&[0.0, 0.0], &[0.0, 0.0]), 0.0);
+        assert_eq!(difference(&[1.0, -4.0], &[1.5, -4.0]), 0.125);
+        for found in [&[1.0][..], &[1.0, f32::NAN], &[f32::INFINITY, -4.0]] {
+            assert_eq!(difference(&[1.0, -4.0], found), f64::INFINITY);
+        }
+        assert_eq!(difference(&[0.0, 0.0], &[0.0, 1.0]), f64::INFINITY);
+    }
+
+    /// Factors that are rounded to TF32 where f32 is asked for have to be found out, and sums in another order have not.
+    #[test]
+    fn tolerances_tell_number_formats_from_orders() {
+        let rounding = |bits: i32| f64::powi(2.0, -bits);
+        assert!(tolerance(Math::F32) < rounding(11) / 4.0 && tolerance(Math::F32) > 100.0 * rounding(24));
+        assert!(tolerance(Math::Tf32) > 4.0 * rounding(11) && tolerance(Math::F16) > 4.0 * rounding(11));
+        assert!(tolerance(Math::Bf16) > 4.0 * rounding(9) && tolerance(Math::Bf16) < rounding(5));
+    }
+}
