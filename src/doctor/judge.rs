@@ -198,15 +198,16 @@ fn cudnn(facts: &Facts) -> Vec<Finding> {
     let folders = folders.join(", ");
     if facts.cudnn.is_empty() {
         let given = if asked { format!("in {folders} or ") } else { String::new() };
-        let what = format!("no cuDNN 9 {given}in the usual places; our own kernels are used");
+        let what =
+            format!("no cuDNN 9 {given}in the usual places; `--kernels fastest` has our own to choose from");
         findings.push(Finding::new(Topic::Libraries, Status::Limited, what).advise(
             "optional: `pip install nvidia-cudnn-cu12` into a Python environment and name it by `--cuda-libs DIR`",
         ));
     } else if asked && !facts.cudnn.iter().any(|found| found.given) {
-        let what = format!("no cuDNN 9 in {folders}; the one of the usual places is used");
+        let what = format!("no cuDNN 9 in {folders}; there is one in the usual places");
         findings.push(
             Finding::new(Topic::Libraries, Status::Limited, what).advise(
-                "name the folder of libcudnn.so.9, or the Python environment in which it is installed",
+                "name the folder of libcudnn.so.9, or the Python environment in which it is installed; or leave `--cuda-libs` away",
             ),
         );
     }

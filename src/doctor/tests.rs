@@ -285,7 +285,7 @@ fn everything_that_can_be_better() {
     unknown        disk       room for runs in `runs`: refused
     works          GPU        driver for CUDA 13.0 (/usr/lib/libcuda.so.1, kernel module 580.82.07)
     works          GPU        cuda:0: Test H100 at 0000:41:00.0, compute capability 9.0, 132 multiprocessors up to 1980 MHz, 84.00 GB of 85.00 GB free
-    limited        libraries  no cuDNN 9 in `/venv` or in the usual places; our own kernels are used
+    limited        libraries  no cuDNN 9 in `/venv` or in the usual places; `--kernels fastest` has our own to choose from
                               → optional: `pip install nvidia-cudnn-cu12` into a Python environment and name it by `--cuda-libs DIR`
     limited        NVML       GPUs cannot be watched: the NVIDIA driver is not loaded; load its kernel module or check the container's devices
                               → they can be measured all the same; their times are reported as unlocked
@@ -336,7 +336,7 @@ fn a_named_folder_without_cudnn_is_told() {
     let named = vec!["/venv".into()];
     assert_eq!(
         libraries(Facts { cuda_libs: named.clone(), cudnn: one(false), ..many() }),
-        ["cuDNN 9.1.0 in `/x`", "no cuDNN 9 in `/venv`; the one of the usual places is used"]
+        ["cuDNN 9.1.0 in `/x`", "no cuDNN 9 in `/venv`; there is one in the usual places"]
     );
     assert_eq!(
         libraries(Facts { cuda_libs: named.clone(), cudnn: one(true), ..many() }),

@@ -29,6 +29,8 @@ const WEIGHT_SCALE: f32 = 0.05;
 /// How often work is repeated in one recording, and how often that is timed.
 const REPEATS: usize = 8;
 const ROUNDS: usize = 5;
+/// Values that are compared at each end of a large result: several images of a training batch, or tens of rows of a large one.
+const COMPARED_VALUES: usize = 4 << 20;
 /// What another way has to take at most, as a share of our own kernels' time: less is within what clocks and neighbours change.
 const WORTH_IT: f64 = 0.97;
 /// The most memory that cuDNN may have besides.
@@ -147,17 +149,23 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// [`EngineError::Gpu`] where the device is lost; ways that the device or a library refuses are passed over.
     pub(super) fn fastest(&mut self, question: &Question<'_>) -> Result<Answer, EngineError> {
-        let (expected, own_ms) = self.run(question, Way::Own, None, true)?;
-        let mut answer = Answer { way: Way::Own, ms: own_ms, own_ms };
+        let (expected, first_ms) = self.run(question, Way::Own, None, true)?;
+        let mut best = (Way::Own, first_ms);
         for way in self.others(question) {
             let found = self.attempt(question, way, &expected, true)?;
-            if let Some(ms) = found
-                && ms < answer.ms.min(own_ms * WORTH_IT)
-            {
-                answer = Answer { way, ms, own_ms };
-            }
+            best = found.map(|ms| (way, ms)).filter(|(_, ms)| *ms < best.1).unwrap_or(best);
         }
-        Ok(answer)
+        let (way, ms) = best;
+        if way == Way::Own {
+            return Ok(Answer { way, ms, own_ms: ms });
+        }
+        // Whoever came first may have met a device that was still asleep.
+        let (_, again_ms) = self.run(question, Way::Own, None, true)?;
+        let own_ms = first_ms.min(again_ms);
+        match ms < own_ms * WORTH_IT {
+            true => Ok(Answer { way, ms, own_ms }),
+            false => Ok(Answer { way: Way::Own, ms: own_ms, own_ms }),
+        }
     }
 
     /// Whether a way that was chosen before computes what our own kernels do. It has then been run once, so that it can be recorded: libraries load their code with the first call, which
@@ -303,7 +311,7 @@ impl<'a> Trial<'a> {
                         (vec![pack], ways::by_cudnn(question.math, &told, asked, algorithm, &at))
                     }
                 };
-                Ok(Works { prepare, compute, outcomes: vec![self.target(question.math, &told)] })
+                Ok(Works { prepare, compute, outcomes: self.target(question.math, &told) })
             }
             Told::WeightGradient(mut told, sums) => {
                 told.readdress(&here);
@@ -343,11 +351,11 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn target(&self, math: Math, told: &Convolution) -> Outcome {
+    fn target(&self, math: Math, told: &Convolution) -> Vec<Outcome> {
         let extents = [told.images, told.height, told.width, told.target_pixel];
         let values = extents.into_iter().map(|extent| extent.unsigned_abs() as usize).product();
         let format = if told.target_f32 == 1 { Format::F32 } else { math.format() };
-        Outcome { offset: told.target - self.memory.address(), values, format }
+        compared(told.target - self.memory.address(), values, format)
     }
 
     fn ready(&self, works: Vec<Work>) -> Result<Vec<Ready>, GpuError> {
@@ -387,6 +395,19 @@ impl<'a> Trial<'a> {
     }
 }
 
+/// What is compared of a result: all of it, or the beginning and the end of a large one, because every image is computed alike.
+fn compared(offset: u64, values: usize, format: Format) -> Vec<Outcome> {
+    if values <= 2 * COMPARED_VALUES {
+        return vec![Outcome { offset, values, format }];
+    }
+    let from = |first: usize| Outcome {
+        offset: offset + (first * format.bytes()) as u64,
+        values: COMPARED_VALUES,
+        format,
+    };
+    vec![from(0), from(values - COMPARED_VALUES)]
+}
+
 /// The largest difference as a share of the largest magnitude that is expected; infinite where a value is not a number or values are missing.
 fn difference(expected: &[f32], found: &[f32]) -> f64 {
     if expected.len() != found.len() {
@@ -417,6 +438,17 @@ mod tests {
             assert_eq!(difference(&[1.0, -4.0], found), f64::INFINITY);
         }
         assert_eq!(difference(&[0.0, 0.0], &[0.0, 1.0]), f64::INFINITY);
+    }
+
+    #[test]
+    fn both_ends_of_a_large_result_are_compared_and_all_of_a_small_one() {
+        let of = |values| -> Vec<(u64, usize)> {
+            let parts = compared(256, values, Format::Bf16);
+            parts.iter().map(|part| (part.offset, part.values)).collect()
+        };
+        let most = COMPARED_VALUES;
+        assert_eq!(of(2 * most), [(256, 2 * most)]);
+        assert_eq!(of(2 * most + 1), [(256, most), (256 + 2 * (most as u64 + 1), most)]);
     }
 
     /// Factors that are rounded to TF32 where f32 is asked for have to be found out, and sums in another order have not.
