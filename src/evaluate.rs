@@ -94,7 +94,11 @@ pub fn evaluate(
             Ok::<_, Error>(())
         },
     )?;
-    Ok(Evaluated { evaluation: Evaluation::from_scores(model, scale, scale, scores)?, grey })
+    let evaluation = Evaluation::from_scores(model, scale, scale, scores)?;
+    Ok(Evaluated {
+        evaluation: Evaluation { computed_by: upscaler.computed_by().cloned(), ..evaluation },
+        grey,
+    })
 }
 
 /// Scores one SR image.

@@ -92,8 +92,11 @@ fn render(evaluation: &Evaluation) -> String {
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "{}  x{}, border {} px",
-        evaluation.model.architecture, evaluation.scale, evaluation.border
+        "{}  x{}, border {} px{}",
+        evaluation.model.architecture,
+        evaluation.scale,
+        evaluation.border,
+        evaluation.computed_by.as_ref().map(|computed| format!("  {computed}")).unwrap_or_default()
     );
     let _ = writeln!(
         text,

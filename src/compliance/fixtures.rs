@@ -63,7 +63,15 @@ pub(super) fn evaluation(psnr_db: f64) -> Evaluation {
     assert!((mean - psnr_db).abs() < 1e-10);
     let mean =
         MeanScore { psnr_rgb_db: Some(psnr_db), ssim_rgb: 0.8, psnr_y_db: Some(psnr_db + 1.5), ssim_y: 0.85 };
-    Evaluation { schema: Evaluation::SCHEMA, model: model(), scale: 4, border: 4, images, mean }
+    Evaluation {
+        schema: Evaluation::SCHEMA,
+        model: model(),
+        computed_by: None,
+        scale: 4,
+        border: 4,
+        images,
+        mean,
+    }
 }
 
 fn timing(ms: f64) -> Timing {

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::cuda::{Computing, Math, Selection};
+use crate::metrics::ComputedBy;
 
 /// An engine and where it computes.
 #[derive(Clone)]
@@ -46,6 +47,20 @@ impl Backend {
         match self {
             Self::Cpu(_) => Math::F32.name(),
             Self::Cuda(computing) => computing.math.name(),
+        }
+    }
+
+    /// What runs a model, for artefacts.
+    pub fn computed_by(&self) -> ComputedBy {
+        let kernels = match self {
+            Self::Cpu(_) => None,
+            Self::Cuda(computing) => Some(computing.selection().name().into()),
+        };
+        ComputedBy {
+            device: self.device(),
+            engine: self.engine().name().into(),
+            precision: self.precision().into(),
+            kernels,
         }
     }
 

@@ -6,7 +6,7 @@ use super::{Backend, Engine, EngineError, cuda, plan, reference};
 use crate::array::Array;
 use crate::graph::{Graph, Op};
 use crate::imaging::{self, RgbImage};
-use crate::metrics;
+use crate::metrics::{self, ComputedBy};
 use crate::models::{LoadError, Model};
 use crate::weights::StateDict;
 
@@ -31,6 +31,7 @@ pub enum UpscaleError {
 pub struct Upscaler {
     kind: Kind,
     scale: usize,
+    computed_by: Option<ComputedBy>,
 }
 
 enum Kind {
@@ -68,12 +69,14 @@ impl Upscaler {
     /// # Errors
     /// [`EngineError::Weight`] when a weight is missing or misshapen.
     pub fn new(graph: &Graph, weights: &StateDict, backend: impl Into<Backend>) -> Result<Self, EngineError> {
+        let backend = backend.into();
+        let computed_by = backend.computed_by();
         let bicubic = graph.nodes().iter().any(|node| matches!(node.op, Op::UpscaleBicubic { .. }));
         let kind = if bicubic {
             Kind::Bicubic
         } else {
             let own = graph.clone();
-            let network = match backend.into() {
+            let network = match backend {
                 Backend::Cpu(Engine::Plan) => Network::Plan(Box::new(plan::Network::new(own, weights)?)),
                 Backend::Cpu(Engine::Reference) => {
                     Network::Reference(Box::new(reference::Network::new(own, weights)?))
@@ -84,7 +87,8 @@ impl Upscaler {
             };
             Kind::Network { network, data_range: graph.data_range() }
         };
-        Ok(Self { kind, scale: graph.scale() })
+        let computed_by = (!bicubic).then_some(computed_by);
+        Ok(Self { kind, scale: graph.scale(), computed_by })
     }
 
     /// Prepares a loaded model.
@@ -109,6 +113,11 @@ impl Upscaler {
             other => other,
         };
         self
+    }
+
+    /// What runs the model; nothing where there is no network.
+    pub fn computed_by(&self) -> Option<&ComputedBy> {
+        self.computed_by.as_ref()
     }
 
     /// The network where it is on a GPU: what is timed there is timed by the device.

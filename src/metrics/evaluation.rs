@@ -1,5 +1,7 @@
 //! Quality of a model over a set of images: the artefact `evaluation.json`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Scores};
@@ -14,6 +16,9 @@ pub struct Evaluation {
     pub schema: u64,
     /// Which model.
     pub model: ModelIdentity,
+    /// What ran it; nothing for a model without a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_by: Option<ComputedBy>,
     /// Upscaling factor.
     pub scale: usize,
     /// Pixels cut from every side before comparing.
@@ -22,6 +27,30 @@ pub struct Evaluation {
     pub images: Vec<ImageScore>,
     /// Arithmetic means over the images (dB are averaged as dB).
     pub mean: MeanScore,
+}
+
+/// What ran a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComputedBy {
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// The engine's name.
+    pub engine: String,
+    /// Number format of products, e.g. `f32`.
+    pub precision: String,
+    /// On a GPU, whether kernels were `fixed` by shapes or the `fastest` by a trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<String>,
+}
+
+impl fmt::Display for ComputedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} engine on {} in {}", self.engine, self.device, self.precision)?;
+        match &self.kernels {
+            Some(kernels) => write!(f, ", {kernels} kernels"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Quality of one image.
@@ -104,7 +133,7 @@ impl Evaluation {
             psnr_y_db: mean_of(images.iter().map(|image| image.psnr_y_db)),
             ssim_y: images.iter().map(|image| image.ssim_y).sum::<f64>() / images.len() as f64,
         };
-        Ok(Self { schema: Self::SCHEMA, model, scale, border, images, mean })
+        Ok(Self { schema: Self::SCHEMA, model, computed_by: None, scale, border, images, mean })
     }
 }
 

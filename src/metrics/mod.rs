@@ -13,7 +13,7 @@ mod ssim;
 mod view;
 
 pub use error::Error;
-pub use evaluation::{Evaluation, ImageScore, MeanScore};
+pub use evaluation::{ComputedBy, Evaluation, ImageScore, MeanScore};
 pub use psnr::{psnr_rgb, psnr_y};
 pub use quantise::quantise;
 pub use score::{Scores, mod_crop, score};

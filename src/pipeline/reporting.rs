@@ -15,7 +15,7 @@ use crate::fsio::{self, Artefact};
 use crate::graph::inspection::Inspection;
 use crate::manifest::paper::Paper;
 use crate::measure::{Machine, Measurement};
-use crate::metrics::Evaluation;
+use crate::metrics::{ComputedBy, Evaluation};
 use crate::report::claims::RuntimeRatio;
 use crate::report::inputs::{
     ArtefactFile, BaselineSummary, CollapseSummary, CurvePoint, Interval, Item, MeasurementSummary,
@@ -33,6 +33,7 @@ pub(super) struct Context<'a> {
     pub(super) paper: &'a Paper,
     pub(super) records: &'a [StageRecord],
     pub(super) machine: &'a Machine,
+    pub(super) computed_by: &'a ComputedBy,
     pub(super) model_file: ModelFile,
 }
 
@@ -80,7 +81,7 @@ pub(super) fn write(context: &Context<'_>) -> Result<(), Error> {
     inputs.verdict = read::<Verdict>(run, "verdict.json").map(|verdict| verdict_summary(&verdict));
     inputs.training =
         training.ok_or_else(|| Absent::because("this profile takes released weights and trains nothing"));
-    inputs.settings = settings(context.settings)?;
+    inputs.settings = settings(context.settings, context.computed_by)?;
     inputs.provenance = Ok(Provenance {
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: provenance::commit(),
@@ -227,9 +228,8 @@ fn stage_summaries(records: &[StageRecord]) -> Vec<StageSummary> {
 }
 
 /// What the paper leaves unsaid, beyond the values of settings that it does not state.
-const ASSUMED: [(&str, &str, &str); 5] = [
+const ASSUMED: [(&str, &str, &str); 4] = [
     ("initial weights", "uniform in ±1/sqrt(fan-in)", "not stated; PyTorch's default for Conv2d"),
-    ("precision", "f32", "not stated"),
     (
         "epoch",
         "crops_per_image crops of every image, shuffled",
@@ -248,7 +248,7 @@ const UNSTATED: [(&str, &str); 4] = [
 ];
 
 /// Every setting of the training, with where its value comes from: the paper, an assumption, or the profile.
-fn settings(settings: &RunSettings) -> Result<Vec<Setting>, Error> {
+fn settings(settings: &RunSettings, computed_by: &ComputedBy) -> Result<Vec<Setting>, Error> {
     let Some(training) = &settings.training else { return Ok(Vec::new()) };
     let paper = Profile::Paper.settings().map_err(train::Error::from)?.training;
     let paper: BTreeMap<String, String> = paper.iter().flat_map(values).collect();
@@ -267,12 +267,14 @@ fn settings(settings: &RunSettings) -> Result<Vec<Setting>, Error> {
             Setting { name, value, source, note }
         })
         .collect();
-    rows.extend(ASSUMED.iter().map(|&(name, value, note)| Setting {
+    let assumed = |(name, value, note): (&str, &str, &str)| Setting {
         name: name.into(),
         value: value.into(),
         source: SettingSource::Assumed,
         note: Some(note.into()),
-    }));
+    };
+    rows.push(assumed(("computed by", &computed_by.to_string(), "not stated")));
+    rows.extend(ASSUMED.map(assumed));
     Ok(rows)
 }
 

@@ -363,6 +363,7 @@ impl Walk<'_> {
                 paper: &walk.paper,
                 records: &records,
                 machine: &walk.machine,
+                computed_by: &walk.compute.backend.computed_by(),
                 model_file,
             })
         })

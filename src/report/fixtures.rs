@@ -57,6 +57,7 @@ pub(super) fn evaluation(
             architecture: architecture.to_owned(),
             weights_sha256: weights_sha256.map(str::to_owned),
         },
+        computed_by: None,
         scale: 4,
         border: 4,
         images: names.iter().map(image).collect(),

@@ -112,9 +112,19 @@ fn images_score_as_on_the_cpu() {
     let machine = Machine::new(pairs());
     let line = "evaluate --model m.safetensors --lr set/LR --hr set/HR --json";
     let score = |found: &Value| found["mean"]["psnr_rgb_db"].as_f64().unwrap();
-    let expected = score(&machine.place.esr(line).json());
+    let on_cpu = machine.place.esr(line).json();
+    assert_eq!(
+        on_cpu["computed_by"],
+        serde_json::json!({ "device": "cpu", "engine": "plan", "precision": "f32" })
+    );
+    let expected = score(&on_cpu);
     for (precision, bound_db) in [("f32", 1e-3), ("tf32", 5e-2), ("f16", 5e-2), ("bf16", 0.5)] {
-        let found = score(&machine.esr(&format!("{line} --device cuda:0 --precision {precision}")).json());
+        let found = machine.esr(&format!("{line} --device cuda:0 --precision {precision}")).json();
+        let computed_by = serde_json::json!(
+            { "device": "cuda:0", "engine": "plan", "precision": precision, "kernels": "fixed" }
+        );
+        assert_eq!(found["computed_by"], computed_by);
+        let found = score(&found);
         assert!((found - expected).abs() < bound_db, "{precision}: {found} dB, {expected} dB on the CPU");
     }
 }

@@ -59,6 +59,16 @@ pub enum Selection {
     Fastest,
 }
 
+impl Selection {
+    /// Its name in artefacts and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Fastest => "fastest",
+        }
+    }
+}
+
 /// Where and how a device computes.
 #[derive(Clone)]
 pub struct Computing {
