@@ -3,6 +3,7 @@
 //! Without a [`Chooser`] it is our own kernels, chosen by shape alone: the same bits on every run. With one, every way that can compute a convolution is run on this device, in memory
 //! laid out as the program's: our own kernels for Hopper, and cuDNN's; what gives other results than our own kernels is dropped, and of the rest the fastest is taken.
 
+mod compare;
 pub(super) mod question;
 mod store;
 mod trial;
@@ -122,17 +123,18 @@ impl Chooser {
             let way = match known.answers.get(&key) {
                 Some(way) => *way,
                 None => {
-                    let trial = match &mut trial {
-                        Some(trial) => trial,
-                        none => none.insert(Trial::new(kernels, program, layout, math)?),
-                    };
-                    let kept = known.store.as_ref().and_then(|store| store.answer(&key));
-                    let way = answered(trial, &question, kept, |answer| {
-                        if let Some(store) = &mut known.store {
-                            store.insert(&key, answer);
+                    let Known { store, answers } = &mut *known;
+                    let way = match store.as_ref().and_then(|store| store.answer(&key)) {
+                        Some(Way::Own) => Way::Own,
+                        kept => {
+                            let trial = match &mut trial {
+                                Some(trial) => trial,
+                                none => none.insert(Trial::new(kernels, program, layout, math)?),
+                            };
+                            answered(trial, &question, kept, store.as_mut())?
                         }
-                    })?;
-                    known.answers.insert(key, way);
+                    };
+                    answers.insert(key, way);
                     way
                 }
             };
@@ -144,7 +146,7 @@ impl Chooser {
                 *of_step = way;
             }
         }
-        if let Some(store) = &known.store {
+        if let Some(store) = &mut known.store {
             store.save();
         }
         Ok(choices)
@@ -156,21 +158,18 @@ fn answered(
     trial: &mut Trial<'_>,
     question: &Question<'_>,
     kept: Option<Way>,
-    keep: impl FnOnce(Answer),
+    store: Option<&mut Store>,
 ) -> Result<Way, EngineError> {
     if let Some(way) = kept
-        && (way == Way::Own || trial.is_right(question, way)?)
+        && trial.is_right(question, way)?
     {
         return Ok(way);
     }
     let answer = trial.fastest(question)?;
-    let way = answer.way;
-    tracing::info!(
-        "{}: {way}, {:.4} ms of {:.4} ms by our own kernels",
-        question.key(),
-        answer.ms,
-        answer.own_ms
-    );
-    keep(answer);
+    let Answer { way, ms, own_ms } = answer;
+    tracing::info!("{}: {way}, {ms:.4} ms of {own_ms:.4} ms by our own kernels", question.key());
+    if let Some(store) = store {
+        store.insert(&question.key(), answer);
+    }
     Ok(way)
 }

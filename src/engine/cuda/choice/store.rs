@@ -90,8 +90,8 @@ impl Store {
     }
 
     /// Writes the file. That it cannot be written is worth a word, but no failure: the choices hold for this process all the same.
-    pub(super) fn save(&self) {
-        if !self.changed {
+    pub(super) fn save(&mut self) {
+        if !std::mem::take(&mut self.changed) {
             return;
         }
         let folder = self.file.parent().unwrap_or(Path::new("."));
