@@ -116,11 +116,19 @@ params! {
     /// The numbers of one update.
     AdamStep { step_size: f32, root_correction: f32, lerp: f32, decay: f32, gain: f32, epsilon: f32, }
 
-    /// A branch and the folded weight.
+    /// All branches and what they are folded into.
     Fold {
-        branch: u64, folded: u64,
-        channels: i32, in_channels: i32, kernel: i32, branch_kernel: i32, accumulate: i32, unused: i32,
+        tensors: u64, branches: u64, blocks: u64, expanded: u64, folded: u64,
+        tensor_count: i32, block_count: i32,
     }
+
+    /// A folded weight or bias.
+    Folded {
+        first: u64, channels: i32, in_channels: i32, kernel: i32, first_branch: i32, branch_count: i32, first_block: i32,
+    }
+
+    /// A branch of one.
+    Branch { first: u64, kernel: i32, unused: i32, }
 
     /// One patch of a batch.
     Patch {

@@ -49,7 +49,7 @@ addresses! {
     Ends { planes, values, finite }
     Loss { sr, hr, gradient, row_sums, total }
     Adam { weights, gradients, first, second, step, loss, finite }
-    Fold { branch, folded }
+    Fold { tensors, branches, blocks, expanded, folded }
     Crop { patches, values, lr, hr }
     Stamp { to }
 }

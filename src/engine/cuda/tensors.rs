@@ -47,8 +47,12 @@ impl Tensors {
 
     /// Where a tensor's first value lies.
     pub(super) fn of(&self, key: &str) -> Option<u64> {
-        let (first, _) = self.places.get(key)?;
-        Some(self.memory.address() + (first * size_of::<f32>()) as u64)
+        Some(self.memory.address() + (self.first(key)? * size_of::<f32>()) as u64)
+    }
+
+    /// The position of a tensor's first value among all values; the same in all memory for tensors of the same keys and shapes.
+    pub(super) fn first(&self, key: &str) -> Option<usize> {
+        self.places.get(key).map(|&(first, _)| first)
     }
 
     /// Replaces all values.

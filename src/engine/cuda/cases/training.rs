@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::{Builder, Prepared, Step};
+use crate::engine::cuda::launch::folding::{self, Form, Lists};
 use crate::engine::cuda::launch::training as launch;
-use crate::engine::cuda::params::{Adam, Crop, Fold};
+use crate::engine::cuda::params::{Adam, Branch, Crop};
 use crate::engine::cuda::{Format, Math};
 
 /// A case of a list.
@@ -21,27 +22,15 @@ pub enum Case {
         #[serde(default)]
         wrong: Wrong,
     },
-    /// `fold`: one launch for each branch.
+    /// `fold`.
     Fold {
-        /// The weight's channels.
-        out_channels: i32,
-        /// The same.
-        in_channels: i32,
-        /// Side of the folded kernel.
-        folded_side: i32,
-        /// Sides of the branches' kernels; 0 is the identity.
-        branches: Vec<i32>,
+        /// What is folded.
+        tensors: Vec<Tensor>,
     },
-    /// `unfold`: one launch for each branch.
+    /// `unfold`.
     Unfold {
-        /// The weight's channels.
-        out_channels: i32,
-        /// The same.
-        in_channels: i32,
-        /// Side of the folded kernel.
-        folded_side: i32,
-        /// Sides of the branches' kernels.
-        branches: Vec<i32>,
+        /// What was folded.
+        tensors: Vec<Tensor>,
     },
     /// `crop`.
     Crop {
@@ -52,6 +41,16 @@ pub enum Case {
         /// For each image: width and height of the LR image, the patch's x and y, the augmentation.
         patches: Vec<[i32; 5]>,
     },
+}
+
+/// A folded tensor.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tensor {
+    /// Output channels, input channels, side of the kernel; of a bias the last two are 1.
+    form: [usize; 3],
+    /// Sides of the branches' kernels; 0 is the identity.
+    branches: Vec<usize>,
 }
 
 /// What is not finite.
@@ -92,14 +91,8 @@ impl Case {
             Self::Adam { count, update, wrong } => {
                 (format!("{count} weights, {wrong:?} wrong"), adam(&mut builder, *count, *update, *wrong))
             }
-            Self::Fold { out_channels, in_channels, folded_side, branches } => (
-                format!("{branches:?} in {folded_side}, {in_channels} to {out_channels}"),
-                fold(&mut builder, [*out_channels, *in_channels, *folded_side], branches),
-            ),
-            Self::Unfold { out_channels, in_channels, folded_side, branches } => (
-                format!("{branches:?} in {folded_side}, {in_channels} to {out_channels}"),
-                unfold(&mut builder, [*out_channels, *in_channels, *folded_side], branches),
-            ),
+            Self::Fold { tensors } => (of(tensors), vec![fold(&mut builder, tensors, false)]),
+            Self::Unfold { tensors } => (of(tensors), vec![fold(&mut builder, tensors, true)]),
             Self::Crop { side, scale, patches } => (
                 format!("{} of {side}, scale {scale}", patches.len()),
                 crop(&mut builder, (*side, *scale), patches, &mut pointers),
@@ -151,51 +144,50 @@ fn adam(builder: &mut Builder, count: usize, update: i32, wrong: Wrong) -> Vec<S
     ]
 }
 
-fn fold(builder: &mut Builder, [out, inputs, kernel]: [i32; 3], branches: &[i32]) -> Vec<Step> {
-    let channels = out * inputs;
-    let folded = builder.garbage((channels * kernel * kernel * 4) as usize);
-    let mut steps = Vec::new();
-    for (index, &branch_kernel) in branches.iter().enumerate() {
-        let count = (channels * branch_kernel * branch_kernel) as usize;
-        // A negative zero becomes a positive one, because it is added to zero.
-        let values: Vec<f32> =
-            (0..count).map(|at| if at % 5 == 1 { -0.0 } else { builder.value(0.1) }).collect();
-        let branch = if branch_kernel == 0 { 0 } else { builder.values(Format::F32, values) };
-        let accumulate = i32::from(index > 0);
-        let p = Fold {
-            branch,
-            folded,
-            channels,
-            in_channels: inputs,
-            kernel,
-            branch_kernel,
-            accumulate,
-            unused: 0,
-        };
-        steps.push(Step { launch: launch::fold(&p), params: p.into() });
+/// Names what is folded.
+fn of(tensors: &[Tensor]) -> String {
+    match tensors {
+        [Tensor { form, branches }] => format!("{branches:?} in {form:?}"),
+        _ => format!("{} tensors", tensors.len()),
     }
-    steps
 }
 
-fn unfold(builder: &mut Builder, [out, inputs, kernel]: [i32; 3], branches: &[i32]) -> Vec<Step> {
-    let channels = out * inputs;
-    let folded = builder.random_values(Format::F32, (channels * kernel * kernel) as usize, 0.1);
-    let mut steps = Vec::new();
-    for &branch_kernel in branches {
-        let branch = builder.garbage((channels * branch_kernel * branch_kernel * 4) as usize);
-        let p = Fold {
-            branch,
-            folded,
-            channels,
-            in_channels: inputs,
-            kernel,
-            branch_kernel,
-            accumulate: 0,
-            unused: 0,
+/// Folding, or carrying back.
+fn fold(builder: &mut Builder, tensors: &[Tensor], back: bool) -> Step {
+    let mut lists = Lists::default();
+    let (mut expanded, mut folded) = (Vec::new(), Vec::new());
+    for Tensor { form: [out_channels, in_channels, kernel], branches } in tensors {
+        let form = |kernel: usize| Form { out_channels: *out_channels, in_channels: *in_channels, kernel };
+        let mut place = |&kernel: &usize| {
+            let is_read = (!back).then_some(&mut *builder);
+            let first = if kernel == 0 { 0 } else { append(&mut expanded, form(kernel), is_read) };
+            Branch { first, kernel: kernel as i32, unused: 0 }
         };
-        steps.push(Step { launch: launch::unfold(&p), params: p.into() });
+        let branches: Vec<Branch> = branches.iter().map(&mut place).collect();
+        let first = append(&mut folded, form(*kernel), back.then_some(&mut *builder));
+        lists.add(first, form(*kernel), branches);
     }
-    steps
+    let lists_at = lists.bytes().map(|list| builder.raw(&list));
+    let [expanded, folded] = [expanded, folded].map(|values| builder.values(Format::F32, values));
+    let p = lists.told(lists_at, expanded, folded);
+    let launch = if back { folding::unfold(&p) } else { folding::fold(&p) };
+    Step { launch, params: p.into() }
+}
+
+/// Appends a tensor behind a gap, with random values if it is read; returns the number of its first value.
+fn append(values: &mut Vec<f32>, form: Form, is_read: Option<&mut Builder>) -> u64 {
+    /// Values that belong to nothing.
+    const GAP: usize = 3;
+    values.extend([f32::NAN; GAP]);
+    let first = values.len();
+    values.resize(first + form.values(), f32::NAN);
+    if let Some(builder) = is_read {
+        for (at, value) in values.iter_mut().skip(first).enumerate() {
+            // Negative zeros become positive ones in sums and stay as they are in gradients.
+            *value = if at % 5 == 1 { -0.0 } else { builder.value(0.1) };
+        }
+    }
+    first as u64
 }
 
 fn crop(

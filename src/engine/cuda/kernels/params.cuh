@@ -222,16 +222,33 @@ struct AdamStep {
     float epsilon;
 };
 
-// Adds a branch to a folded weight or bias (kernel `fold`), or cuts a branch's gradient out of the folded one's (kernel `unfold`). The smaller square kernel lies in the
-// middle of the larger.
+// All branches and what they are folded into: kernels `fold` (each folded value is the sum of its branches') and `unfold` (each branch's gradient is a piece of the folded one's).
+// Values are counted from the first one of all tensors of their kind, so that the same lists serve for weights and for gradients.
 struct Fold {
-    u64 branch;       // OIHW of `branch_kernel`, or 0: the identity, a one in the middle of each channel's own kernel
-    u64 folded;       // OIHW of `kernel`
+    u64 tensors;      // Folded
+    u64 branches;     // Branch
+    u64 blocks;       // u32, for each block of threads: the tensor that it works on
+    u64 expanded;     // f32: all weights, or gradients, of the branches' model
+    u64 folded;       // f32: all weights, or gradients, that are folded
+    int tensor_count;
+    int block_count;
+};
+
+// A folded weight or bias. A bias is a weight with one input channel and kernels of one tap.
+struct Folded {
+    u64 first;        // its first value, OIHW
     int channels;     // out_channels * in_channels
     int in_channels;
     int kernel;
-    int branch_kernel;
-    int accumulate;   // `fold`: 0 for the first branch, which also writes the zeros around it
+    int first_branch; // of the list
+    int branch_count; // they are added in the order of the list
+    int first_block;  // of threads; the following ones up to the next tensor's belong to it, too
+};
+
+// A branch. Its square kernel lies in the middle of the folded one.
+struct Branch {
+    u64 first;        // its first value, OIHW
+    int kernel;       // 0: the identity, which has no values: a one in the middle of each channel's own kernel
     int unused;
 };
 

@@ -7,6 +7,7 @@ use convolution::Family;
 pub mod convolution;
 pub mod elementwise;
 pub mod ends;
+pub mod folding;
 pub mod gradient;
 pub mod library;
 pub mod measure;

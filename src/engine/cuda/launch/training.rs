@@ -5,7 +5,7 @@ use super::elementwise::THREADS;
 use crate::engine::cuda::params;
 
 /// The file of the kernels, which know f32 only.
-const MODULE: &str = "training";
+pub(super) const MODULE: &str = "training";
 /// Blocks of `all_finite`: enough for any device, and its threads go on where they end.
 const MOST_BLOCKS: u32 = 1024;
 /// Side of the square of pixels that a block of `crop` writes, and the rows that it writes at once: `TILE` and `TILE_ROWS` of `kernels/training.cu`.
@@ -23,16 +23,6 @@ pub fn adam(p: &params::Adam) -> Launch {
     each("adam", p.count.unsigned_abs().into())
 }
 
-/// Kernel `fold`: adds a branch.
-pub fn fold(p: &params::Fold) -> Launch {
-    each("fold", values(p.channels, p.kernel))
-}
-
-/// Kernel `unfold`: cuts out a branch's gradient.
-pub fn unfold(p: &params::Fold) -> Launch {
-    each("unfold", values(p.channels, p.branch_kernel))
-}
-
 /// Kernel `crop`: the patches of a batch.
 pub fn crop(p: &params::Crop) -> Launch {
     let tiles = |side: u32| side.div_ceil(TILE).pow(2);
@@ -44,11 +34,6 @@ pub fn crop(p: &params::Crop) -> Launch {
         block: [TILE, TILE_ROWS, 1],
         shared_bytes: 0,
     }
-}
-
-/// Values of a weight.
-fn values(channels: i32, kernel: i32) -> u64 {
-    u64::from(channels.unsigned_abs()) * u64::from(kernel.unsigned_abs().pow(2))
 }
 
 /// A thread for each value.

@@ -1,6 +1,6 @@
 //! What training does besides running a network. Everything has the CPU's bits.
 
-use crate::engine::cuda::params::{Adam, Crop, Fold, Patch};
+use crate::engine::cuda::params::{Adam, Branch, Crop, Fold, Folded, Patch};
 use crate::engine::cuda::{Format, HostMemory, Outside};
 
 /// Bytes of a patch in memory.
@@ -52,67 +52,104 @@ pub fn adam(memory: &mut HostMemory, p: &Adam) -> Result<(), Outside> {
     Ok(())
 }
 
-/// `fold`: adds a branch, or the identity, to the middle of the folded kernels; the first branch is added to zeros.
+/// `fold`: adds branches, and identities, to the middle of kernels that are zero before.
 ///
 /// # Errors
 /// [`Outside`]
 pub fn fold(memory: &mut HostMemory, p: &Fold) -> Result<(), Outside> {
-    if p.accumulate == 0 {
-        for index in 0..(p.channels * p.kernel * p.kernel) as u64 {
-            set(memory, p.folded, index, 0.0)?;
+    for tensor in tensors(memory, p)? {
+        let taps = u64::from((tensor.kernel * tensor.kernel).unsigned_abs());
+        for index in 0..u64::from(tensor.channels.unsigned_abs()) * taps {
+            set(memory, p.folded, tensor.first + index, 0.0)?;
         }
-    }
-    for channel in 0..p.channels {
-        match p.branch {
-            0 => {
-                if channel / p.in_channels == channel % p.in_channels {
-                    let middle = p.kernel / 2;
-                    add(memory, p.folded, tap(p.kernel, channel, middle, middle), 1.0)?;
-                }
-            }
-            _ => {
-                for (branch, folded) in taps(p, channel) {
-                    let value = value(memory, p.branch, branch)?;
-                    add(memory, p.folded, folded, value)?;
-                }
+        for branch in branches(memory, p, &tensor)? {
+            for (own, folded) in taps_of(&tensor, &branch) {
+                let term = match own {
+                    Some(own) => value(memory, p.expanded, own)?,
+                    None => 1.0,
+                };
+                let sum = value(memory, p.folded, folded)? + term;
+                set(memory, p.folded, folded, sum)?;
             }
         }
     }
     Ok(())
 }
 
-/// `unfold`: cuts a branch's gradient out of the middle of the folded one's.
+/// `unfold`: cuts every branch's gradient out of the middle of the folded one's.
 ///
 /// # Errors
 /// [`Outside`]
 pub fn unfold(memory: &mut HostMemory, p: &Fold) -> Result<(), Outside> {
-    for channel in 0..p.channels {
-        for (branch, folded) in taps(p, channel) {
-            let value = value(memory, p.folded, folded)?;
-            set(memory, p.branch, branch, value)?;
+    for tensor in tensors(memory, p)? {
+        for branch in branches(memory, p, &tensor)? {
+            for (own, folded) in taps_of(&tensor, &branch) {
+                if let Some(own) = own {
+                    let gradient = value(memory, p.folded, folded)?;
+                    set(memory, p.expanded, own, gradient)?;
+                }
+            }
         }
     }
     Ok(())
 }
 
-fn add(memory: &mut HostMemory, address: u64, index: u64, term: f32) -> Result<(), Outside> {
-    let sum = value(memory, address, index)? + term;
-    set(memory, address, index, sum)
+/// The folded tensors of a list. Which block of threads works on which is not asked: the result is all of them.
+fn tensors(memory: &HostMemory, p: &Fold) -> Result<Vec<Folded>, Outside> {
+    let one = |index: u64| {
+        let at = p.tensors + index * size_of::<Folded>() as u64;
+        let first = u64::from_le_bytes(memory.read(at)?);
+        let [channels, in_channels, kernel, first_branch, branch_count, first_block] =
+            numbers(memory, at + 8)?;
+        Ok(Folded { first, channels, in_channels, kernel, first_branch, branch_count, first_block })
+    };
+    (0..u64::from(p.tensor_count.unsigned_abs())).map(one).collect()
+}
+
+/// The branches of a folded tensor.
+fn branches(memory: &HostMemory, p: &Fold, tensor: &Folded) -> Result<Vec<Branch>, Outside> {
+    let one = |index: i32| {
+        let at = p.branches + u64::from(index.unsigned_abs()) * size_of::<Branch>() as u64;
+        let [kernel, unused] = numbers(memory, at + 8)?;
+        Ok(Branch { first: u64::from_le_bytes(memory.read(at)?), kernel, unused })
+    };
+    (tensor.first_branch..tensor.first_branch + tensor.branch_count).map(one).collect()
+}
+
+/// Whole numbers from an address on.
+fn numbers<const N: usize>(memory: &HostMemory, address: u64) -> Result<[i32; N], Outside> {
+    let mut numbers = [0; N];
+    for (index, number) in numbers.iter_mut().enumerate() {
+        *number = i32::from_le_bytes(memory.read(address + index as u64 * 4)?);
+    }
+    Ok(numbers)
+}
+
+/// A branch's values, or none for the ones of an identity, each with the folded value that it lies on.
+fn taps_of(tensor: &Folded, branch: &Branch) -> Vec<(Option<u64>, u64)> {
+    let (small, large) = (branch.kernel.max(1), tensor.kernel);
+    let offset = (large - small) / 2;
+    let mut taps = Vec::new();
+    for channel in 0..tensor.channels {
+        if branch.kernel == 0 && channel / tensor.in_channels != channel % tensor.in_channels {
+            continue;
+        }
+        for row in 0..small {
+            for column in 0..small {
+                let own = branch.first + tap(small, channel, row, column);
+                let folded = tensor.first + tap(large, channel, row + offset, column + offset);
+                taps.push(((branch.kernel > 0).then_some(own), folded));
+            }
+        }
+    }
+    taps
 }
 
 /// The number of a tap in a weight with square kernels.
 fn tap(kernel: i32, channel: i32, row: i32, column: i32) -> u64 {
-    ((channel * kernel + row) * kernel + column) as u64
-}
-
-/// The taps of a branch's kernel, and where they lie in the folded kernel.
-fn taps(p: &Fold, channel: i32) -> impl Iterator<Item = (u64, u64)> {
-    let (small, large, offset) = (p.branch_kernel, p.kernel, (p.kernel - p.branch_kernel) / 2);
-    (0..small).flat_map(move |row| {
-        (0..small).map(move |column| {
-            (tap(small, channel, row, column), tap(large, channel, row + offset, column + offset))
-        })
-    })
+    let [kernel, channel, row, column] =
+        [kernel, channel, row, column].map(|number| u64::from(number.unsigned_abs()));
+    (channel * kernel + row) * kernel + column
 }
 
 /// `crop`: the patches of a batch as planes, flipped and turned as [`crate::imaging::augment`] does it; outside of an image is black.
@@ -123,11 +160,7 @@ pub fn crop(memory: &mut HostMemory, p: &Crop) -> Result<(), Outside> {
     for image in 0..p.images as u64 {
         let at = p.patches + image * PATCH_BYTES;
         let (lr, hr) = (u64::from_le_bytes(memory.read(at)?), u64::from_le_bytes(memory.read(at + 8)?));
-        let mut numbers = [0i64; 5];
-        for (index, number) in numbers.iter_mut().enumerate() {
-            *number = i32::from_le_bytes(memory.read(at + 16 + index as u64 * 4)?).into();
-        }
-        let [width, height, x, y, augmentation] = numbers;
+        let [width, height, x, y, augmentation] = numbers(memory, at + 16)?.map(i64::from);
         for (from, to, scale) in [(lr, p.lr, 1), (hr, p.hr, i64::from(p.scale))] {
             let square =
                 Square { from, width: width * scale, height: height * scale, x: x * scale, y: y * scale };

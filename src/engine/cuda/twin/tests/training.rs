@@ -4,7 +4,6 @@ use super::{bits, on_the_cpu, values};
 use crate::array::Array;
 use crate::engine::cpu::adam::{Adam, Step};
 use crate::engine::cuda::cases::Prepared;
-use crate::engine::cuda::told::AnyParams;
 use crate::engine::cuda::{HostMemory, params};
 use crate::graph::Conv2d;
 use crate::graph::fold::{Fold, Linear, Named};
@@ -39,45 +38,54 @@ pub(super) fn adam(p: &params::Adam, before: &HostMemory, after: &HostMemory, na
     1
 }
 
-pub(super) fn fold(case: &Prepared, first: params::Fold, after: &HostMemory) -> usize {
-    let (inputs, kernel) = (first.in_channels as usize, first.kernel as usize);
-    let out = first.channels as usize / inputs;
-    let (mut branches, mut weights) = (Vec::new(), Named::new());
-    for (index, step) in case.steps.iter().enumerate() {
-        let AnyParams::Fold(p) = step.params else { return 0 };
-        let side = p.branch_kernel as usize;
-        let conv = Conv2d {
-            in_channels: inputs,
-            out_channels: out,
-            kernel: side,
-            stride: 1,
-            padding: side / 2,
-            groups: 1,
-            bias: false,
-        };
-        if p.branch == 0 {
-            branches.push(Fold::Identity { channels: inputs });
-            continue;
+pub(super) fn fold(case: &Prepared, p: params::Fold, after: &HostMemory) -> usize {
+    for index in 0..p.tensor_count as u64 {
+        let at = p.tensors + index * size_of::<params::Folded>() as u64;
+        let [channels, inputs, kernel, first_branch, branch_count, _] = numbers(after, at + 8);
+        let out = channels / inputs;
+        let place = |address: u64, at: u64| address + 4 * u64::from_le_bytes(after.read(at).unwrap());
+        let (mut branches, mut weights) = (Vec::new(), Named::new());
+        for branch in first_branch..first_branch + branch_count {
+            let at = p.branches + (branch * size_of::<params::Branch>()) as u64;
+            let [side, _] = numbers(after, at + 8);
+            if side == 0 {
+                branches.push(Fold::Identity { channels: inputs });
+                continue;
+            }
+            let conv = Conv2d {
+                in_channels: inputs,
+                out_channels: out,
+                kernel: side,
+                stride: 1,
+                padding: side / 2,
+                groups: 1,
+                bias: false,
+            };
+            let shape = conv.weight_shape();
+            let data = values(after, place(p.expanded, at), shape.iter().product());
+            weights.insert(format!("{branch}.weight"), Array::new(shape, data).unwrap());
+            branches.push(Fold::Conv { name: branch.to_string(), conv });
         }
-        let shape = conv.weight_shape();
-        let data = values(after, p.branch, shape.iter().product());
-        weights.insert(format!("{index}.weight"), Array::new(shape, data).unwrap());
-        branches.push(Fold::Conv { name: index.to_string(), conv });
-    }
-    let sum = Fold::Sum(branches);
-    let folded = values(after, first.folded, out * inputs * kernel * kernel);
-    if case.steps[0].launch.kernel == "fold" {
-        let expected = sum.evaluate(&weights).unwrap().weight;
-        assert_eq!(bits(&folded), bits(expected.data()), "{}", case.name);
-    } else {
-        let weight = Array::new([out, inputs, kernel, kernel], folded).unwrap();
-        let mut gradients = Named::new();
-        sum.backward(&weights, &Linear { weight, bias: None }, &mut gradients).unwrap();
-        for (key, expected) in gradients {
-            assert_eq!(bits(weights[&key].data()), bits(expected.data()), "{}: {key}", case.name);
+        let sum = Fold::Sum(branches);
+        assert_eq!(sum.kernel(), kernel, "{}: tensor {index} has a branch of its own size", case.name);
+        let folded = values(after, place(p.folded, at), out * inputs * kernel * kernel);
+        if case.steps[0].launch.kernel == "fold" {
+            let expected = sum.evaluate(&weights).unwrap().weight;
+            assert_eq!(bits(&folded), bits(expected.data()), "{}: tensor {index}", case.name);
+        } else {
+            let weight = Array::new([out, inputs, kernel, kernel], folded).unwrap();
+            let mut gradients = Named::new();
+            sum.backward(&weights, &Linear { weight, bias: None }, &mut gradients).unwrap();
+            for (key, expected) in gradients {
+                assert_eq!(bits(weights[&key].data()), bits(expected.data()), "{}: {key}", case.name);
+            }
         }
     }
     1
+}
+
+fn numbers<const N: usize>(memory: &HostMemory, address: u64) -> [usize; N] {
+    std::array::from_fn(|at| i32::from_le_bytes(memory.read(address + at as u64 * 4).unwrap()) as usize)
 }
 
 pub(super) fn crop(p: &params::Crop, before: &HostMemory, after: &HostMemory, name: &str) -> usize {
