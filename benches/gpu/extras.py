@@ -130,24 +130,28 @@ def sampler(ctx):
     }
 
 
-def psnr(ctx, seed):
-    """Mean PSNR on the demo's validation images after the demo's training of the paper's model, in each precision with the same seed."""
+def psnr_name(seed, selection):
+    return f"psnr:{seed}:{selection}"
+
+
+def psnr(ctx, seed, selection):
+    """Mean PSNR on the demo's validation images after the demo's training of the paper's model, in each precision with the same seed and selection of kernels."""
     settings = with_settings(
         ctx.esr.profile("demo"), {"architecture": json.dumps(TRAINED_MODEL), "seed": str(seed), "rate": DEMO_RATE}
     )
     found = {}
     for precision in (REFERENCE_PRECISION, *COMPARED):
         # A part that is run again begins at the beginning: what an earlier one left is no result of this program.
-        run = ctx.scratch / "psnr" / f"{seed}-{precision}"
+        run = ctx.scratch / "psnr" / f"{seed}-{selection}-{precision}"
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True)
         file = run.with_suffix(".toml")
         file.write_text(settings)
-        lines = ctx.esr.train(file, run, precision, ctx.left())
+        lines = ctx.esr.train(file, run, precision, ctx.left(), selection)
         values = [line["valid_psnr_rgb_db"] for line in lines if line.get("valid_psnr_rgb_db") is not None]
         if not values:
             raise Failed("the log of the training run has no PSNR")
         found[precision] = {"psnr_rgb_db": values[-1], "steps": lines[-1]["step"], "last_loss": lines[-1]["loss"]}
     base = found[REFERENCE_PRECISION]["psnr_rgb_db"]
     effects = {precision: found[precision]["psnr_rgb_db"] - base for precision in COMPARED}
-    return {"seed": seed, "model": TRAINED_MODEL, "rate": DEMO_RATE, "runs": found, "difference_db": effects}
+    return {"seed": seed, "kernels": selection, "model": TRAINED_MODEL, "rate": DEMO_RATE, "runs": found, "difference_db": effects}

@@ -10,11 +10,17 @@ import re
 import subprocess
 from pathlib import Path
 
+import kernels
+
 LAST_LINES = 6
 PRECISIONS = ("f16", "bf16", "tf32", "f32")
 MODEL, TRAINED_MODEL = "imdn:blocks=7", "imdn:blocks=7,branches=1x1"
 # Names our program looks NVML up by; a file that does not exist means a measurement without the log.
 NVML_VARIABLE = "ESR_NVML_LIBRARY"
+
+
+# What our program keeps between runs lies in a folder of this variable's, so that a run's choices of kernels are its own.
+CACHE_VARIABLE = "XDG_CACHE_HOME"
 
 
 class Failed(Exception):
@@ -26,11 +32,28 @@ class Missing(Exception):
 
 
 class Esr:
-    """The program on one device. `limit_s` of a call is when it is ended."""
+    """The program on one device. `limit_s` of a call is when it is ended; `cudnn` is the folder that `--kernels fastest` may use it from."""
 
-    def __init__(self, binary, device, logs):
+    def __init__(self, binary, device, logs, cache, cudnn=None):
         self.binary, self.device, self.logs = str(binary), device, Path(logs)
+        self.cache, self.cudnn, self.cudnn_refused = Path(cache), cudnn, None
         self.number = 0
+
+    def computing(self, arguments, selection, limit_s, **more):
+        """Runs a command that computes, with the kernels of a selection. A cuDNN that the program refuses is left out from then on, and why is kept."""
+        chosen = [*arguments, "--kernels", selection]
+        if selection == kernels.FASTEST and self.cudnn:
+            try:
+                return self.run([*chosen, "--cuda-libs", self.cudnn], limit_s, **more)
+            except Failed as error:
+                if f"--cuda-libs `{self.cudnn}`: " not in str(error):
+                    raise
+                self.cudnn, self.cudnn_refused = None, str(error).splitlines()[-1]
+        return self.run(chosen, limit_s, **more)
+
+    def choices(self):
+        """Every choice of kernels that was made so far."""
+        return kernels.choices(self.cache / "esr")
 
     def run(self, arguments, limit_s, codes=(0,), wrapper=(), environment=None):
         """Exit code and standard output. Standard error stays in a numbered log."""
@@ -46,7 +69,7 @@ class Esr:
                     stderr=stderr,
                     text=True,
                     timeout=max(1.0, limit_s),
-                    env={**os.environ, **(environment or {})},
+                    env={**os.environ, CACHE_VARIABLE: str(self.cache), **(environment or {})},
                     check=False,
                 )
             except subprocess.TimeoutExpired as error:
@@ -58,8 +81,9 @@ class Esr:
             raise Failed(f"`esr {' '.join(map(str, arguments))}` ended with code {done.returncode}:\n{words}")
         return done.returncode, done.stdout
 
-    def _json(self, arguments, limit_s, **more):
-        code, text = self.run([*arguments, "--json"], limit_s, **more)
+    def _json(self, arguments, limit_s, selection=None, **more):
+        run = self.run if selection is None else lambda *given, **other: self.computing(given[0], selection, given[1], **other)
+        code, text = run([*arguments, "--json"], limit_s, **more)
         try:
             document = json.loads(text)
         except ValueError as error:
@@ -95,32 +119,32 @@ class Esr:
         code, text = self.run(arguments, limit_s, codes=(0, 99), wrapper=wrapper)
         return code == 0, [line for line in text.splitlines() if line.startswith("=========")][-LAST_LINES:]
 
-    def measure(self, model, precision, launches, limit_s, *, size=None, lr=None, protocol="steady", budget_s=None, out=None, log=True):
+    def measure(self, model, precision, launches, limit_s, *, size=None, lr=None, protocol="steady", budget_s=None, out=None, log=True, selection=kernels.FIXED):
         """One measurement of inference, on one random input of `size` or on the images of folder `lr`."""
         arguments = ["measure", "--model", model, "--device", self.device, "--precision", precision, "--protocol", protocol]
         arguments += ["--launches", launches]
         arguments += ["--lr", lr] if lr else ["--size", size]
-        return self._timed(arguments, precision, limit_s, budget_s, out, log)
+        return self._timed(arguments, precision, limit_s, budget_s, out, log, selection)
 
-    def measure_step(self, batch, patch, precision, limit_s, *, budget_s=None, out=None):
+    def measure_step(self, batch, patch, precision, limit_s, *, budget_s=None, out=None, selection=kernels.FIXED):
         """One measurement of the training step on `batch` LR patches of `patch` pixels a side; milliseconds a step."""
         arguments = ["measure", "--model", TRAINED_MODEL, "--training-step", f"{batch}x{patch}"]
         arguments += ["--device", self.device, "--precision", precision]
-        return self._timed(arguments, precision, limit_s, budget_s, out, True)
+        return self._timed(arguments, precision, limit_s, budget_s, out, True, selection)
 
-    def _timed(self, arguments, precision, limit_s, budget_s, out, log):
+    def _timed(self, arguments, precision, limit_s, budget_s, out, log, selection):
         arguments += ["--budget", budget_s] if budget_s else []
         arguments += ["--out", out] if out else []
         environment = None if log else {NVML_VARIABLE: os.path.join(str(self.logs), "no-such-library.so")}
-        return timing(self._json(arguments, limit_s, environment=environment)[1], self.device, precision)
+        return timing(self._json(arguments, limit_s, selection, environment=environment)[1], self.device, precision, selection)
 
-    def upscale(self, model, image, folder, precision, limit_s):
+    def upscale(self, model, image, folder, precision, limit_s, selection=kernels.FIXED):
         """The SR image of an LR image, as the file that our program writes."""
         folder = Path(folder)
         for old in folder.glob("*.png"):
             old.unlink()
         arguments = ["upscale", "--model", model, "--out", folder, "--device", self.device, "--precision", precision, image]
-        self.run(arguments, limit_s)
+        self.computing(arguments, selection, limit_s)
         written = sorted(folder.glob("*.png"))
         if len(written) != 1:
             raise Failed(f"`esr upscale` wrote {len(written)} images, expected one")
@@ -130,9 +154,10 @@ class Esr:
         """The settings of a profile, as TOML."""
         return self.run(["reproduce", "--profile", name, "--print-config"], limit_s)[1]
 
-    def train(self, settings, run, precision, limit_s):
+    def train(self, settings, run, precision, limit_s, selection=kernels.FIXED):
         """Trains, and returns the lines of the run's log."""
-        self.run(["train", "--settings", settings, "--run", run, "--device", self.device, "--precision", precision], limit_s)
+        arguments = ["train", "--settings", settings, "--run", run, "--device", self.device, "--precision", precision]
+        self.computing(arguments, selection, limit_s)
         log = Path(run) / "train" / "metrics.jsonl"
         try:
             return [json.loads(line) for line in log.read_text().splitlines()]
@@ -140,7 +165,7 @@ class Esr:
             raise Failed(f"`{log.name}` of the training run cannot be read: {error}") from error
 
 
-def timing(document, device, precision):
+def timing(document, device, precision, selection=kernels.FIXED):
     """What counts of a measurement.
 
     >>> document = {"device": "cuda:0", "precision": "f16", "median_ms": 2.0, "samples_ms": [2.0, 2.5], "relative_iqr": 0.1}
@@ -151,6 +176,9 @@ def timing(document, device, precision):
     >>> timing(document, "cuda:0", "bf16")
     Traceback (most recent call last):
     program.Failed: `esr measure` was asked for bf16 on cuda:0 and computed f16 on cuda:0
+    >>> timing(document, "cuda:0", "f16", "fastest")
+    Traceback (most recent call last):
+    program.Failed: `esr measure` was asked for `--kernels fastest` and says of its kernels: None
     """
     asked, found = (precision, device), (document.get("precision"), document.get("device"))
     if asked != found:
@@ -163,6 +191,9 @@ def timing(document, device, precision):
     if not samples or min(samples) <= 0:
         raise Failed(f"`esr measure` took {len(samples)} samples, expected some and all above zero")
     gpu, on_device = document.get("gpu") or {}, document.get("on_device") or {}
+    used = kernels.used(on_device.get("timer"))
+    if (used is not None) != (selection == kernels.FASTEST):
+        raise Failed(f"`esr measure` was asked for `--kernels {selection}` and says of its kernels: {used}")
     return {
         **kept,
         "validity_reason": document.get("validity_reason"),
@@ -171,6 +202,8 @@ def timing(document, device, precision):
         "rejected_samples": document.get("rejected_samples"),
         "procedure": document.get("procedure"),
         "timer": on_device.get("timer"),
+        "kernels": selection,
+        "convolutions": used,
         "clock": gpu.get("sm_clock"),
         "throttle_reasons": gpu.get("throttle_reasons"),
         "memory": on_device.get("memory"),

@@ -20,7 +20,7 @@ ROUNDS, BUDGET = "2", "0.01"
 PROGRAM = '''#!PYTHON -SE
 import json, os, pathlib, sys
 sys.path.append(HERE)
-LEVEL, PASSED, OTHER_PRECISION = SETTINGS
+LEVEL, PASSED, OTHER_PRECISION, NO_FASTEST, REFUSES, BROKEN = SETTINGS
 words = sys.argv[1:]
 
 def given(flag):
@@ -35,6 +35,17 @@ def write(path, text):
     path.write_text(text)
 
 command = words[0]
+fastest = given("kernels") == "fastest"
+if given("cuda-libs"):
+    assert fastest
+    if REFUSES:
+        sys.exit("error: --cuda-libs `" + given("cuda-libs") + "`: made-up refusal; name the folder")
+if fastest and NO_FASTEST:
+    sys.exit("made-up trial failed")
+if fastest:
+    answer = {"way": {"cudnn": 1} if given("cuda-libs") else "hopper", "ms": 0.25, "own_ms": 0.5}
+    kept = {"schema": 1, "circumstances": {"device": "made up", "driver_cuda": "0.0", "cudnn": None, "kernels": "0"}, "answers": {"made-up convolution": answer}}
+    write(os.environ["XDG_CACHE_HOME"] + "/esr/convolutions-0.json", "{" if BROKEN else json.dumps(kept))
 if command == "--version":
     print("esr 0.0.0 (made up)")
 elif command == "doctor" and "--check-gpu" in words:
@@ -57,6 +68,7 @@ elif command == "measure":
         ms = int(batch) * int(patch) / 100
     else:
         assert given("protocol") == "steady" and "x" in given("size") and float(given("budget")) > 0
+    ms /= 2 if fastest else 1
     samples = [ms + number / 1000 for number in range(count)]
     log = os.environ.get("ESR_NVML_LIBRARY") is None
     if given("out"):
@@ -72,11 +84,11 @@ elif command == "measure":
     say({
         "schema": 1, "device": "cuda:0", "precision": OTHER_PRECISION or given("precision"), "median_ms": samples[1], "mean_ms": samples[1],
         "samples_ms": samples, "relative_iqr": 0.0, "validity": "valid", "validity_reason": "made up",
-        "on_device": {"memory": memory, "timer": "made up"}, "gpu": {"sm_clock": {"median_mhz": 1.0}} if log else None,
+        "on_device": {"memory": memory, "timer": "made up" + ("; 3 convolutions by our own kernels, 1 by those for Hopper, 4 by cuDNN" if fastest else "")}, "gpu": {"sm_clock": {"median_mhz": 1.0}} if log else None,
     })
 elif command == "upscale":
     import images
-    data = pathlib.Path(words[-1]).read_bytes()
+    data = pathlib.Path(next(word for word in words if word.endswith(".png"))).read_bytes()
     width, height, _ = images.decode(data)
     sr = images.png(4 * width, 4 * height, bytes([LEVEL]) * (48 * width * height))
     out = pathlib.Path(given("out"), "sr.png")
@@ -86,7 +98,7 @@ elif command == "reproduce":
 elif command == "train":
     settings = pathlib.Path(given("settings")).read_text()
     assert 'architecture = "imdn:blocks=7,branches=1x1"' in settings
-    psnr = 20.0 if given("precision") == "f32" else 19.5
+    psnr = (20.0 if given("precision") == "f32" else 19.5) - (0.25 if fastest else 0)
     write(given("run") + "/train/metrics.jsonl", json.dumps({"step": 7, "loss": 0.5, "valid_psnr_rgb_db": psnr}))
 else:
     sys.exit("the made-up program has no " + command)
@@ -127,18 +139,22 @@ for line in sys.stdin:
 class Scene:
     """A folder with a program and a PyTorch that behave as told."""
 
-    def __init__(self, folder, name, *, level=128, passed=True, precision=None, no_torch=False):
+    def __init__(self, folder, name, *, level=128, passed=True, precision=None, no_torch=False, no_fastest=False, refuses=False, broken=False, cudnn=True):
         self.folder = Path(folder, name)
         self.folder.mkdir()
         self.esr, self.peer, self.out = (self.folder / part for part in ("esr", "peer.py", "out"))
         text = PROGRAM.replace("PYTHON", sys.executable).replace("HERE", repr(str(HERE)))
-        self.esr.write_text(text.replace("SETTINGS", repr((level, passed, precision))))
+        self.esr.write_text(text.replace("SETTINGS", repr((level, passed, precision, no_fastest, refuses, broken))))
         self.esr.chmod(0o755)
+        self.python = self.folder / "python"
+        answer = 'print("/made/up/cudnn")' if cudnn else 'print()'
+        self.python.write_text(f"#!/bin/sh\nif [ \"$1\" = -c ]; then exec {sys.executable} -c '{answer}'; fi\nexec {sys.executable} \"$@\"\n")
+        self.python.chmod(0o755)
         self.peer.write_text(PEER.replace("MISSING", repr(no_torch)))
 
     def call(self, run, arguments, *more):
         """Exit code, results and report of a call."""
-        given = ["--esr", self.esr, "--out", self.out, "--python", sys.executable, "--peer", self.peer]
+        given = ["--esr", self.esr, "--out", self.out, "--python", self.python, "--peer", self.peer]
         given += ["--rounds", ROUNDS, "--budget", BUDGET, *more]
         said = io.StringIO()
         with contextlib.redirect_stderr(said):
@@ -151,7 +167,7 @@ def problems(run, arguments, names):
     """What did not go as it must, in words."""
     with tempfile.TemporaryDirectory() as folder:
         found = []
-        for check in (everything, wrong_results, wrong_precision, no_pytorch):
+        for check in (everything, wrong_results, wrong_precision, no_pytorch, fastest_fails, cudnn_refused, no_cudnn, unreadable_choices):
             found += [f"rehearsal, {check.__name__}: {problem}" for problem in check(folder, run, arguments, names)]
         return found + [f"rehearsal, nothing: {problem}" for problem in nothing(folder)]
 
@@ -167,19 +183,23 @@ def everything(folder, run, arguments, names):
     if code != 0:
         yield f"exit code {code}, expected 0:\n{said}"
     work = document["parts"]["infer:256x256:f16"]["result"]
-    # Ours takes 3 ms and the made-up graph 5 · 256 / 64 ms.
-    if (work["ours"], work["fastest_peer"]) != ("esr graph", "PyTorch graph") or abs(work["ratio"]["median"] - 3.001 / 20) > 1e-9:
+    # With the fastest kernels ours takes 1.5 ms, and the made-up graph 5 · 256 / 64 ms.
+    if (work["ours"], work["fastest_peer"]) != ("esr fastest graph", "PyTorch graph") or work["counts"] != "fastest" or abs(work["by_kernels"]["fixed"]["ratio"]["median"] - 3.001 / 20) > 1e-9 or abs(work["ratio"]["median"] - 1.501 / 20) > 1e-9:
         yield f"the fastest are {work['ours']} and {work['fastest_peer']}, ratio {work['ratio']}"
     # Two rounds are too few for a verdict, whatever they say.
     if work["verdict"] != "too few rounds" or [a["name"] for a in work["absent"]] != ["PyTorch compile_max_autotune"]:
         yield f"verdict {work['verdict']}, absent {work['absent']}"
     # 32 · 64 / 100 and 32 · 160 / 100 ms a step, 539,063 steps each.
-    if "bf16: 10.73 h for all stages" not in text or "539,063" not in text:
+    if "bf16: 5.37 h for all stages" not in text or "539,063" not in text:
         yield f"the hours of the recipe are not in the report: {report_lines(text, 'for all stages')}"
     if "| infer:256x256:f16 | 1.0 | 2.0 | 3.0 | 5.0 | 5.0 (PyTorch" not in text:
         yield f"memory is not in the report: {report_lines(text, '| infer:256x256:f16 | ')}"
-    if "bf16 less f32: -0.5000 dB, from -0.5000 to -0.5000, n 3" not in text:
+    if "bf16 fixed less f32 fixed: -0.5000 dB, from -0.5000 to -0.5000, n 3" not in text:
         yield f"the PSNR effect is not in the report: {report_lines(text, 'less f32')}"
+    if "bf16 fastest less f32 fixed: -0.7500 dB" not in text or "- f32 fastest less f32 fixed: -0.2500 dB" not in text:
+        yield "the PSNR effect of chosen kernels is not in the report"
+    if "| made-up convolution | 0.5000 | cuDNN's algorithm 1 | 0.2500 |" not in text:
+        yield f"choices are not in the report: {report_lines(text, 'made-up convolution')}"
     if "<svg" not in (scene.out / "gpu-clocks.svg").read_text():
         yield "the log was not drawn"
     later = scene.call(run, arguments)
@@ -217,10 +237,41 @@ def no_pytorch(folder, run, arguments, _names):
     work = document["parts"]["infer:256x256:f16"]["result"]
     if document["parts"]["floor"]["state"] != store.MISSING or code != 1:
         yield f"floor is {document['parts']['floor']['state']}, exit code {code}"
-    if len(work["entrants"]) != 2 or work["ratio"] is not None:
+    if len(work["entrants"]) != 3 or work["ratio"] is not None:
         yield f"{len(work['entrants'])} took part, ratio {work['ratio']}"
     if "not measured: missing, torch is not installed" not in text:
         yield "the report does not say what is missing"
+
+
+def fastest_fails(folder, run, arguments, _names):
+    """Where no kernels can be chosen, the fixed ones are measured and count, and the call says that something failed."""
+    code, document, text, _ = Scene(folder, "fixed", no_fastest=True).call(run, arguments, "--parts", "infer:256x256:f16")
+    work = document["parts"]["infer:256x256:f16"]["result"]
+    if code != 1 or work["counts"] != "fixed" or list(work["by_kernels"]) != ["fixed"] or "made-up trial failed" not in str(work["absent"]):
+        yield f"exit code {code}, counts {work['counts']}, absent {work['absent']}"
+    if "esr fastest graph: not measured, failed" not in text:
+        yield "the report does not say so"
+
+
+def cudnn_refused(folder, run, arguments, _names):
+    """A cuDNN that the program refuses is named, and the fastest are chosen without it."""
+    code, document, text, _ = Scene(folder, "refused", refuses=True).call(run, arguments, "--parts", "infer:256x256:f16")
+    if code != 0 or "made-up refusal" not in (document["cudnn"]["refused"] or "") or "| own for Hopper |" not in text:
+        yield f"exit code {code}, cuDNN {document['cudnn']}"
+
+
+def no_cudnn(folder, run, arguments, _names):
+    """Without cuDNN in the peers' environment the program chooses among what it finds itself."""
+    code, document, text, _ = Scene(folder, "without", cudnn=False).call(run, arguments, "--parts", "infer:256x256:f16")
+    if code != 0 or document["cudnn"]["folder"] is not None or "there is no libcudnn.so.9" not in text or "| own for Hopper |" not in text:
+        yield f"exit code {code}, cuDNN {document['cudnn']}"
+
+
+def unreadable_choices(folder, run, arguments, _names):
+    """A file of choices that cannot be read is named in the report, and figures stay."""
+    code, document, text, _ = Scene(folder, "unreadable", broken=True).call(run, arguments, "--parts", "infer:256x256:f16")
+    if code != 0 or "`convolutions-0.json` cannot be read: JSONDecodeError" not in text:
+        yield f"exit code {code}, choices {document['choices']}"
 
 
 def nothing(folder):

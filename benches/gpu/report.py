@@ -2,9 +2,10 @@
 
 import statistics
 
+import kernels
 import program
 import works
-from extras import SAMPLER_TARGET, SEEDS
+from extras import SAMPLER_TARGET, SEEDS, psnr_name
 from turns import TARGET
 from weights import shapes
 
@@ -77,6 +78,7 @@ class Report:
             ("## Against the floor", self.floor()),
             ("## Training step", self.turns(works.train_names())),
             ("## The paper's recipe", self.recipe()),
+            ("## Chosen kernels", self.choices()),
             ("## Protocol ntire", self.ntire()),
             ("## Peak memory", self.memory()),
             ("## PSNR of lower precision", self.psnr()),
@@ -107,6 +109,9 @@ class Report:
             for name in names:
                 found = self.store.result(name)
                 figure = self.why(name) if found is None else interval(found["ratio"])
+                if found and found["counts"]:
+                    others = [f"{key}: {interval(each['ratio'])}" for key, each in found["by_kernels"].items() if key != found["counts"]]
+                    figure = "; ".join([f"{found['counts']} counts: {figure}", *others])
                 rows.append((f"{name}: at most {TARGET} of the fastest peer", figure, found["verdict"] if found else ""))
         hours = self.hours()
         shown = ", ".join(f"{precision}: {value:.2f} h" for precision, value in hours.items()) or NOT
@@ -153,8 +158,12 @@ class Report:
                 rows.append((e["name"], f"{e['median_ms']:.4f}", e["n"], percent(e["relative_iqr"]), clock_of(e["turns"]), verdict, agreement(e)))
             header = ("who", "median ms", "n", "rel. IQR", "SM clock", "verdict", "beside strict f32")
             lines = [f"### {name}", table(header, rows) if rows else NOT]
-            said = f"{found['ours']} / {found['fastest_peer']}: ratio {interval(found['ratio'])}; in cycles {interval(found['ratio_in_cycles'])}: **{found['verdict']}**"
-            lines.append(said + "".join(f"\n- doubt: {doubt}" for doubt in found["doubts"]))
+            for key, each in found["by_kernels"].items():
+                counts = ", which counts" if key == found["counts"] else ""
+                said = f"{each['ours']} / {found['fastest_peer']}{counts}: ratio {interval(each['ratio'])}; in cycles {interval(each['ratio_in_cycles'])}: **{each['verdict']}**"
+                lines.append(said + "".join(f"\n- doubt: {doubt}" for doubt in each["doubts"]))
+            if not found["by_kernels"]:
+                lines.append(f"ours: **{found['verdict']}**")
             lines += [f"- {a['name']}: {NOT}, {a['kind']}: {a['reason'].splitlines()[0][:160] if a['reason'] else ''}" for a in found["absent"]]
             blocks.append("\n\n".join(lines))
         return "\n\n".join(blocks)
@@ -164,6 +173,20 @@ class Report:
         found = self.store.result(name)
         ours = [e for e in found["entrants"] if e["ours"] and e["agrees"]] if found else []
         return min((e["median_ms"] for e in ours), default=None)
+
+    def choices(self):
+        """Every convolution that was tried, its time by our own kernels and by the way that was taken."""
+        cudnn = self.store.document.get("cudnn") or {}
+        lines = [f"cuDNN: {cudnn.get('folder') or cudnn.get('why_not') or NOT}" + (f"; refused: {cudnn['refused']}" if cudnn.get("refused") else "")]
+        for kept in self.store.document.get("choices") or []:
+            if "why_not" in kept:
+                lines.append(f"`{kept['file']}` cannot be read: {kept['why_not']}")
+                continue
+            about = kept["circumstances"]
+            lines.append(f"{about.get('device')}, CUDA {about.get('driver_cuda')}, cuDNN {about.get('cudnn') or 'none'}:")
+            rows = [(key, f"{a['own_ms']:.4f}", kernels.way(a["way"]), f"{a['ms']:.4f}") for key, a in kept["answers"].items()]
+            lines.append(table(("convolution", "own ms", "chosen way", "ms"), rows))
+        return "\n\n".join(lines if len(lines) > 1 else [*lines, NOT])
 
     def floor(self):
         found = self.store.result("floor")
@@ -255,18 +278,30 @@ class Report:
         return table(header, rows) + "\n\nMiB. PyTorch's figure is of live tensors and workspaces; where a graph is captured, of the capture too. NVML's has context and kernels in it."
 
     def psnr(self):
-        found = [self.store.result(f"psnr:{seed}") for seed in SEEDS]
-        rows, known = [], [f for f in found if f]
-        for seed, f in zip(SEEDS, found, strict=True):
-            for precision in ("f32", "bf16", "tf32"):
-                cell = f"{f['runs'][precision]['psnr_rgb_db']:.4f}" if f else self.why(f"psnr:{seed}")
-                rows.append((seed, precision, cell, f"{f['difference_db'][precision]:+.4f}" if f and precision != "f32" else ""))
+        rows, differences = [], {}
+        for seed in SEEDS:
+            base = self.store.result(psnr_name(seed, kernels.FIXED))
+            base_db = base and base["runs"]["f32"]["psnr_rgb_db"]
+            for selection in kernels.SELECTIONS:
+                name = psnr_name(seed, selection)
+                found = self.store.result(name)
+                for precision in ("f32", "bf16", "tf32"):
+                    if found is None:
+                        rows.append((seed, selection, precision, self.why(name), ""))
+                        continue
+                    value = found["runs"][precision]["psnr_rgb_db"]
+                    is_base = (selection, precision) == (kernels.FIXED, "f32")
+                    if base and not is_base:
+                        differences.setdefault((selection, precision), []).append(value - base_db)
+                    rows.append((seed, selection, precision, f"{value:.4f}", f"{value - base_db:+.4f}" if base and not is_base else ""))
         lines = []
-        for precision in ("bf16", "tf32"):
-            values = [f["difference_db"][precision] for f in known]
-            lines.append(f"- {precision} less f32: " + (f"{statistics.mean(values):+.4f} dB, from {min(values):+.4f} to {max(values):+.4f}, n {len(values)}" if values else NOT))
-        note = "The paper's model after the demo's short training on generated images: it says whether the precision harms, not what the paper's recipe reaches."
-        return table(("seed", "precision", "PSNR dB", "less f32"), rows) + "\n\n" + "\n".join(lines) + "\n\n" + note
+        for selection in kernels.SELECTIONS:
+            for precision in ("f32", "bf16", "tf32")[selection == kernels.FIXED :]:
+                values = differences.get((selection, precision))
+                shown = f"{statistics.mean(values):+.4f} dB, from {min(values):+.4f} to {max(values):+.4f}, n {len(values)}" if values else NOT
+                lines.append(f"- {precision} {selection} less f32 fixed: {shown}")
+        note = "The paper's model after the demo's short training on generated images: it says whether the precision or the choice of kernels harms, not what the paper's recipe reaches."
+        return table(("seed", "kernels", "precision", "PSNR dB", "less f32 fixed"), rows) + "\n\n" + "\n".join(lines) + "\n\n" + note
 
     def sampler(self):
         found = self.store.result("sampler")

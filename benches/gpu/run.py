@@ -20,6 +20,7 @@ import clocks  # noqa: E402
 import extras  # noqa: E402
 import host  # noqa: E402
 import images  # noqa: E402
+import kernels  # noqa: E402
 import peers  # noqa: E402
 import plot  # noqa: E402
 import program  # noqa: E402
@@ -31,8 +32,8 @@ import weights  # noqa: E402
 import works  # noqa: E402
 
 ROUNDS, BUDGET_S = 6, 3.0
-# A call ends by itself within ten minutes; a part takes at most four of them.
-CALL_S, PART_S = 540, 230
+# A call ends by itself within ten minutes; a part takes at most half of them.
+CALL_S, PART_S = 540, 265
 # A part is only begun when this much is left of the call.
 LEAST_S = 20
 
@@ -49,8 +50,9 @@ def all_parts():
         work = {"infer": works.infer, "train": works.train}[kind]
         parts[name] = lambda ctx, work=work, what=what, precision=precision: work(ctx, what, precision)
     parts |= {"sampler": extras.sampler, "ntire": extras.ntire}
-    for seed in extras.SEEDS:
-        parts[f"psnr:{seed}"] = lambda ctx, seed=seed: extras.psnr(ctx, seed)
+    for selection in kernels.SELECTIONS:
+        for seed in extras.SEEDS:
+            parts[extras.psnr_name(seed, selection)] = lambda ctx, seed=seed, selection=selection: extras.psnr(ctx, seed, selection)
     return parts
 
 
@@ -128,8 +130,14 @@ def one_part(ctx, name, work, end):
     except (program.Failed, OSError, ValueError, KeyError) as error:
         result, state, reason = None, store.FAILED, f"{type(error).__name__}: {error}"
     ctx.store.keep(name, state, time.monotonic() - begun, result, reason)
+    ctx.store.describe(choices=ctx.esr.choices(), cudnn=cudnn_facts(ctx.esr, ctx.cudnn))
     say(f"  {state} after {time.monotonic() - begun:.0f} s" + (f": {reason}" if reason else ""))
     return state == store.DONE
+
+
+def cudnn_facts(esr, found):
+    """Which cuDNN our program may use, and why it does not where it does not."""
+    return {**found, "refused": esr.cudnn_refused}
 
 
 def is_sound(store_, names):
@@ -140,7 +148,7 @@ def is_sound(store_, names):
             return False
         if any(e["ours"] and not e["agrees"] for e in result.get("entrants", [])):
             return False
-        if "entrants" in result and not any(e["ours"] for e in result["entrants"]):
+        if "entrants" in result and {e["kernels"] for e in result["entrants"] if e["ours"]} != set(kernels.SELECTIONS):
             return False
     return True
 
@@ -150,11 +158,14 @@ def run(args):
     names = selected(args.parts, parts)
     logs = args.out / "scratch" / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    esr = program.Esr(args.esr, args.device, logs)
+    folder, why = kernels.find_cudnn(args.python)
+    esr = program.Esr(args.esr, args.device, logs, args.out / "cache", folder)
     facts = esr.facts()
     found = store.Store(args.out / "results.json", facts["sha256"])
     found.describe(time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), esr=facts, machine=host.machine(), device=args.device, note=args.note)
     ctx = Context(args, esr, found)
+    ctx.cudnn = {"folder": folder, "why_not": why}
+    say(f"cuDNN for `--kernels fastest`: {folder or why}")
     try:
         settings = esr.profile("paper")
     except (program.Failed, program.Missing) as error:
@@ -213,7 +224,7 @@ def self_test():
     """Every example in the documentation of these modules, and a run of all parts with a made-up program and a made-up PyTorch."""
     import rehearsal
 
-    modules = (sys.modules[__name__], checks, clocks, extras, images, peers, plot, program, report, statistic, store, turns, weights, works)
+    modules = (sys.modules[__name__], checks, clocks, extras, images, kernels, peers, plot, program, report, statistic, store, turns, weights, works)
     counts = [doctest.testmod(module) for module in modules]
     failed, attempted = (sum(column) for column in zip(*counts, strict=True))
     problems = rehearsal.problems(run, arguments, list(all_parts()))

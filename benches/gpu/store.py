@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-SCHEMA = 1
+SCHEMA = 2
 DONE, FAILED, MISSING = "done", "failed", "missing"
 
 

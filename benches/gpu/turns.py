@@ -15,8 +15,10 @@ CLOCK_GAP = 0.02
 class Entrant:
     """Someone who can do the work. `start()` prepares it, `measure()` is one turn and returns at least `samples_ms`."""
 
-    def __init__(self, name, ours, start, measure, check=None, release=None):
+    def __init__(self, name, ours, start, measure, check=None, release=None, kernels=None):
         self.name, self.ours, self.start, self.measure, self.check = name, ours, start, measure, check
+        # Which kernels of ours it computes with; the fastest with each play the rounds.
+        self.kernels = kernels
         self.release, self.released = release, False
         self.turns, self.prepared, self.difference, self.agrees = [], None, None, True
 
@@ -32,6 +34,7 @@ class Entrant:
         return {
             "name": self.name,
             "ours": self.ours,
+            "kernels": self.kernels,
             "prepared": self.prepared,
             "n": len(samples),
             "turns": self.turns,
@@ -62,6 +65,12 @@ class Match:
     ('c', 0.5, 0.5, 'met')
     >>> [len(entry["turns"]) for entry in result["entrants"]]
     [7, 1, 7, 7]
+    >>> both = Match(clocks.Watch(Fake()), time.monotonic() + 60, lambda text: None)
+    >>> for name, ms, kernels in (("esr fixed", 1.5, "fixed"), ("esr slower", 1.6, "fixed"), ("esr fastest", 1.0, "fastest"), ("a", 2.0, None)):
+    ...     both.enter(Entrant(name, bool(kernels), lambda: None, lambda ms=ms: {"samples_ms": [ms]}, kernels=kernels))
+    >>> result = both.run(6)
+    >>> result["ours"], result["counts"], [(key, each["ours"], each["ratio"]["median"]) for key, each in result["by_kernels"].items()]
+    ('esr fastest', 'fastest', [('fixed', 'esr fixed', 0.75), ('fastest', 'esr fastest', 0.5)])
     """
 
     def __init__(self, watch, deadline, say):
@@ -79,8 +88,11 @@ class Match:
             self.absent.append({"name": entrant.name, "kind": "no time", "reason": "the time of this part was over"})
             return
         try:
+            begun = time.monotonic()
             entrant.prepared = entrant.start()
             self.turn(entrant, 0)
+            # With what was prepared, and for ours with the trial of kernels that nobody chose before.
+            entrant.turns[0]["seconds_with_preparation"] = round(time.monotonic() - begun, 1)
             if entrant.check:
                 entrant.difference, entrant.agrees = entrant.check()
         except (Failed, Missing) as error:
@@ -109,9 +121,16 @@ class Match:
         agreeing = [e for e in self.entrants if e.ours == ours and e.agrees and e not in self.dropped]
         return sorted(agreeing, key=Entrant.median_ms)[:count]
 
+    def best_of_ours(self):
+        """Our fastest with each selection of kernels, in the order in which they entered."""
+        found = {}
+        for entrant in self.best(True, len(self.entrants)):
+            found.setdefault(entrant.kernels, entrant)
+        return [entrant for entrant in self.entrants if entrant in found.values()]
+
     def run(self, rounds):
-        """Rounds of our fastest and the fastest peers, every other one the other way round, so that nobody always follows the same neighbour."""
-        self.final = final = [*self.best(True, 1), *self.best(False, FINALISTS)]
+        """Rounds of our fastest with each selection of kernels and the fastest peers, every other one the other way round, so that nobody always follows the same neighbour."""
+        self.final = final = [*self.best_of_ours(), *self.best(False, FINALISTS)]
         for number in range(1, rounds + 1):
             if time.monotonic() > self.deadline or len(final) < 2:
                 break
@@ -127,25 +146,35 @@ class Match:
 
     def result(self):
         # Only who played rounds beside the other can be compared; a loser's single turn may have been a lucky one.
-        ours, theirs = ([e for e in self.best(side, len(self.entrants)) if e in self.final][:1] for side in (True, False))
-        found = in_cycles = None
-        doubts = []
-        if ours and theirs:
-            pairs = paired(ours[0].turns, theirs[0].turns)
-            found = statistic.ratio([(mean_ms(a), mean_ms(b)) for a, b in pairs])
-            in_cycles = statistic.ratio([c for c in map(cycles, pairs) if c])
-            doubts = doubts_of(ours[0], theirs[0])
+        theirs = next((e for e in self.best(False, len(self.entrants)) if e in self.final), None)
+        sides = {e.kernels: side(e, theirs) for e in self.final if e.ours and e not in self.dropped}
+        counts = min(sides, key=lambda key: sides[key]["ratio"]["median"] if sides[key]["ratio"] else sides[key]["median_ms"], default=None)
+        nobody = {"ours": None, "ratio": None, "ratio_in_cycles": None, "doubts": [], "verdict": statistic.verdict(None, TARGET, [])}
         return {
             "entrants": [entrant.entry() for entrant in self.entrants],
             "absent": self.absent,
-            "ours": ours[0].name if ours else None,
-            "fastest_peer": theirs[0].name if theirs else None,
-            "ratio": found,
-            "ratio_in_cycles": in_cycles,
+            "fastest_peer": theirs.name if theirs else None,
             "target": TARGET,
-            "doubts": doubts,
-            "verdict": statistic.verdict(found, TARGET, doubts),
+            "by_kernels": sides,
+            # The better of them is the one that counts, and what stands here is a copy of its figures.
+            "counts": counts,
+            **(sides[counts] if sides else nobody),
         }
+
+
+def side(ours, theirs):
+    """One of ours beside the fastest peer: the ratio over the rounds that both played, and what speaks against it."""
+    pairs = paired(ours.turns, theirs.turns) if theirs else []
+    found = statistic.ratio([(mean_ms(a), mean_ms(b)) for a, b in pairs])
+    doubts = doubts_of(ours, theirs) if theirs else []
+    return {
+        "ours": ours.name,
+        "median_ms": ours.median_ms(),
+        "ratio": found,
+        "ratio_in_cycles": statistic.ratio([c for c in map(cycles, pairs) if c]),
+        "doubts": doubts,
+        "verdict": statistic.verdict(found, TARGET, doubts),
+    }
 
 
 def mean_ms(turn):

@@ -1,6 +1,7 @@
 """Inference and the training step, ours in turns with PyTorch's. Standard library only."""
 
 import images
+import kernels
 import statistic
 from program import MODEL, PRECISIONS, Failed, Missing
 from turns import Entrant, Match
@@ -8,7 +9,8 @@ from turns import Entrant, Match
 SIZES = ("256x256", "510x339")
 BATCH, PATCHES = 32, (64, 160)
 TRAINED_IN = ("bf16", "tf32", "f32")
-LAUNCHES = ("graph", "eager")
+# How our inference is measured: which kernels, and how they are started. Eager launches tell something about launches, and once is enough.
+OURS = ((kernels.FIXED, "graph"), (kernels.FIXED, "eager"), (kernels.FASTEST, "graph"))
 SEED = 2022
 # How PyTorch runs inference, and with which form of the branches it trains: the variants that need no compiler first.
 INFERENCE_MODES = ("eager", "channels_last", "graph", "compile", "compile_reduce_overhead", "compile_max_autotune")
@@ -27,7 +29,7 @@ MOST_LEVELS = {"f32": 1, "tf32": 2, "f16": 2, "bf16": 6}
 # How far the first two losses may be from strict f32's, relative. On a CPU bf16 was 2e-4 away.
 MOST_LOSS_GAP = {"f32": 1e-4, "tf32": 1e-3, "bf16": 2e-3}
 # Of a part's time, this is kept for the rounds; who has not begun by then is left out by name.
-KEPT_FOR_ROUNDS = 0.3
+KEPT_FOR_ROUNDS = 0.45
 STEP_LIMIT_S = 150
 
 
@@ -110,22 +112,22 @@ def infer(ctx, size, precision):
     image, folder = ctx.scratch / f"{size}.png", ctx.scratch / "sr"
     image.write_bytes(images.png(width, height, images.pixels(width, height, SEED)))
     folder.mkdir(exist_ok=True)
-    judged = []
+    judged = {}
 
-    def check_ours():
+    def check_ours(selection):
         # The SR image does not depend on how kernels are launched.
-        if not judged:
-            written = ctx.esr.upscale(ctx.weights, image, folder, precision, ctx.left(60))
-            judged.append(reference.judge(images.decode(written.read_bytes())[2]))
-        return judged[0]
+        if selection not in judged:
+            written = ctx.esr.upscale(ctx.weights, image, folder, precision, ctx.left(60), selection)
+            judged[selection] = reference.judge(images.decode(written.read_bytes())[2])
+        return judged[selection]
 
-    def ours(launches):
+    def ours(selection, launches):
         def measure():
-            out = ctx.scratch / "measured" / f"{size}-{precision}-{launches}"
+            out = ctx.scratch / "measured" / f"{size}-{precision}-{selection}-{launches}"
             limit, budget = ctx.left(STEP_LIMIT_S), ctx.budget_s
-            return ctx.esr.measure(ctx.weights, precision, launches, limit, size=size, budget_s=budget, out=out)
+            return ctx.esr.measure(ctx.weights, precision, launches, limit, size=size, budget_s=budget, out=out, selection=selection)
 
-        return Entrant(f"esr {launches}", True, lambda: None, measure, check_ours)
+        return Entrant(f"esr {selection} {launches}", True, lambda: None, measure, lambda: check_ours(selection), kernels=selection)
 
     theirs = _Peers(ctx)
     peers = [
@@ -137,7 +139,7 @@ def infer(ctx, size, precision):
         )
         for mode in INFERENCE_MODES
     ]
-    return {"model": MODEL, "size": size, "precision": precision, **match(ctx, [*map(ours, LAUNCHES), *peers])}
+    return {"model": MODEL, "size": size, "precision": precision, **match(ctx, [*(ours(*how) for how in OURS), *peers])}
 
 
 def loss_gap(one, other):
@@ -161,9 +163,13 @@ def train(ctx, what, precision):
     except (Failed, Missing) as error:
         why = str(error)
 
-    def measure():
-        out = ctx.scratch / "measured" / f"step-{what}-{precision}"
-        return ctx.esr.measure_step(batch, patch, precision, ctx.left(STEP_LIMIT_S), budget_s=ctx.budget_s, out=out)
+    def ours(selection):
+        def measure():
+            out = ctx.scratch / "measured" / f"step-{what}-{precision}-{selection}"
+            limit, budget = ctx.left(STEP_LIMIT_S), ctx.budget_s
+            return ctx.esr.measure_step(batch, patch, precision, limit, budget_s=budget, out=out, selection=selection)
+
+        return Entrant(f"esr {selection}", True, lambda: None, measure, kernels=selection)
 
     theirs, peers = _Peers(ctx), []
     for (mode, form), key in zip(TRAINING_MODES, keys, strict=True):
@@ -178,9 +184,8 @@ def train(ctx, what, precision):
 
         entrant.check = check
         peers.append(entrant)
-    ours = Entrant("esr", True, lambda: None, measure)
     try:
-        return {"batch": batch, "patch": patch, "precision": precision, **match(ctx, [ours, *peers])}
+        return {"batch": batch, "patch": patch, "precision": precision, **match(ctx, [*map(ours, kernels.SELECTIONS), *peers])}
     finally:
         for key in keys:
             ctx.peers.end(key)
