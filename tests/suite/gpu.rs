@@ -186,7 +186,7 @@ fn half_precision_is_refused_for_training() {
 #[test]
 fn a_lost_or_full_device_ends_with_an_error_that_says_so() {
     let machine = Machine::new(Place::with_data());
-    let message = machine.esr_told(TRAIN, "lost_after=900").fails(1);
+    let message = machine.esr_told(TRAIN, "lost_after=300").fails(1);
     assert!(message.contains("the GPU was lost"), "{message}");
     let machine = Machine::new(pairs());
     let message =
